@@ -1,0 +1,82 @@
+# millrace: every habit is a target. `make help` lists them.
+# Sources are found by wildcard and dependencies by the compiler: adding a file edits nothing here.
+
+FLAVOUR    ?= release
+BUILD_ROOT ?= build
+B          := $(BUILD_ROOT)/$(FLAVOUR)
+CC         := gcc
+prefix     ?= /usr/local
+
+PACKAGES := rdkafka avro-c yaml-0.1 jansson libprotobuf-c libcrypto zlib libmicrohttpd libcurl openblas
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
+WARN     := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes -Wvla -Werror
+HARDEN   := -fPIE -fstack-protector-strong -D_GNU_SOURCE
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
+CFLAGS_debug   := -O0 -g3
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan    := -O1 -g -fsanitize=thread
+LINK_asan      := -fsanitize=address,undefined
+LINK_tsan      := -fsanitize=thread
+CFLAGS   += -std=gnu11 $(WARN) $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I. -I$(B) $(PKG_CFLAGS)
+LDFLAGS  += -pie -Wl,-z,relro,-z,now -rdynamic $(LINK_$(FLAVOUR))
+LIBS     := $(PKG_LIBS) -lm -lpthread -ldl
+
+ENGINE_SRC := $(sort $(shell find engine -name '*.c'))
+WORKER_SRC := $(sort $(filter-out worker/main.c,$(shell find worker -name '*.c')))
+TEST_SRC   := $(sort $(shell find tests -name '*_test.c'))
+# What tests share: C files under tests/ that are not tests themselves.
+AID_SRC    := $(sort $(shell find tests/lib -name '*.c' 2>/dev/null))
+PROTO      := $(wildcard engine/files/*.proto)
+EMBED      := $(sort $(wildcard schemas/*.avsc config/*.yaml))
+
+OBJ     = $(patsubst %.c,$(B)/%.o,$(1))
+ENGINE_OBJ := $(call OBJ,$(ENGINE_SRC)) $(patsubst %.proto,$(B)/%.pb-c.o,$(PROTO))
+WORKER_OBJ := $(call OBJ,$(WORKER_SRC)) $(B)/embedded.o
+TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
+
+.PHONY: all tests clean
+all: $(B)/millrace
+
+$(B)/millrace: $(B)/worker/main.o $(B)/libworker.a $(B)/libengine.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/libengine.a: $(ENGINE_OBJ)
+	rm -f $@ && ar rcs $@ $^
+$(B)/libworker.a: $(WORKER_OBJ)
+	rm -f $@ && ar rcs $@ $^
+
+tests: $(TESTS)
+$(TESTS): $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(B)/libworker.a $(B)/libengine.a
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+
+$(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CFLAGS_$(subst /,_,$(patsubst %/,%,$(dir $*)))) -MMD -MP -c -o $@ $<
+
+# Kernels may contract a*b+c and want all of -O3; no -ffast-math: NaN and -inf are data here.
+CFLAGS_engine_cpu := -O3 -ffp-contract=fast
+
+$(B)/%.pb-c.c $(B)/%.pb-c.h: %.proto
+	@mkdir -p $(B)
+	protoc-c --c_out=$(B) $<
+$(B)/%.pb-c.o: $(B)/%.pb-c.c
+	$(CC) -std=gnu11 $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I$(B) $(PKG_CFLAGS) -c -o $@ $<
+
+# schemas/*.avsc and config/*.yaml travel inside the binary: worker/service/embedded.h
+$(B)/embedded.c: $(EMBED) Makefile
+	@mkdir -p $(@D)
+	@{ echo '#include "worker/service/embedded.h"'; n=0; \
+	for f in $(EMBED); do \
+	  echo "__asm__(\".section .rodata\\nembed$$n: .incbin \\\"$$f\\\"\\n.byte 0\\nembed$${n}_end:\\n.previous\\n\");"; \
+	  echo "extern const char embed$$n[] __attribute__((visibility(\"hidden\"))), embed$${n}_end[] __attribute__((visibility(\"hidden\")));"; n=$$((n+1)); done; \
+	n=0; echo 'const struct embedded embedded_files[] = {'; \
+	for f in $(EMBED); do echo "    {\"$$f\", embed$$n, embed$${n}_end},"; n=$$((n+1)); done; \
+	echo '    {0, 0, 0}};'; } > $@
+$(B)/embedded.o: $(B)/embedded.c
+	$(CC) -std=gnu11 -fPIE -I. -c -o $@ $<
+
+clean:
+	rm -rf $(BUILD_ROOT)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
