@@ -68,7 +68,7 @@ $(B)/embedded.c: $(EMBED) Makefile
 	@mkdir -p $(@D)
 	@{ echo '#include "worker/service/embedded.h"'; n=0; \
 	for f in $(EMBED); do \
-	  echo "__asm__(\".section .rodata\\nembed$$n: .incbin \\\"$$f\\\"\\n.byte 0\\nembed$${n}_end:\\n.previous\\n\");"; \
+	  echo "__asm__(\".section .rodata; embed$$n: .incbin \\\"$$f\\\"; .byte 0; embed$${n}_end: ; .previous\");"; \
 	  echo "extern const char embed$$n[] __attribute__((visibility(\"hidden\"))), embed$${n}_end[] __attribute__((visibility(\"hidden\")));"; n=$$((n+1)); done; \
 	n=0; echo 'const struct embedded embedded_files[] = {'; \
 	for f in $(EMBED); do echo "    {\"$$f\", embed$$n, embed$${n}_end},"; n=$$((n+1)); done; \
