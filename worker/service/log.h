@@ -8,8 +8,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
 
 void log_open(enum log_format format, enum log_level level);
-/* `event` is a short sentence without values; fields are name, value strings, NULL ends the list. A value that is a JSON
- * number is printed as one. */
+/* `event` is a short sentence without values; fields are name, value strings, NULL ends the list. A value
+ * that is a JSON number is printed as one. */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 /* For field values: formats into one of a few buffers of the calling thread, good until the eighth next call.
  */
