@@ -34,25 +34,39 @@ enum source_event {
 struct source;
 struct batch;
 
+enum seal {
+    SEAL_DONE,      /* everything handed out is answered: offset of the last record + 1 */
+    SEAL_UNCHANGED, /* the last record handed out stays unanswered: its own offset (checkpoints of a job) */
+};
+
 struct source_ops {
     int (*next)(struct source *src, struct record *out, int timeout_ms, struct fail *why);
-    /* Writes into the batch what commits the records handed out since the last seal. */
-    int (*seal)(struct source *src, struct batch *b, struct fail *why);
+    int (*seal)(struct source *src, struct batch *b, enum seal how, struct fail *why);
+    bool (*changed)(struct source *src);
 };
 
 struct source {
     const struct source_ops *ops;
 };
 
-/* An enum source_event, or a negative code. */
+/* An enum source_event, or a negative code: E_INTERRUPTED when the process is asked to stop, E_REBUILD when
+ * the session is broken; the caller drops what it was building and returns. */
 static inline int source_next(struct source *src, struct record *out, int timeout_ms, struct fail *why)
 {
     return src->ops->next(src, out, timeout_ms, why);
 }
 
-static inline int source_seal(struct source *src, struct batch *b, struct fail *why)
+/* Writes into the batch what commits the records handed out since the last seal. */
+static inline int source_seal(struct source *src, struct batch *b, enum seal how, struct fail *why)
 {
-    return src->ops->seal(src, b, why);
+    return src->ops->seal(src, b, how, why);
+}
+
+/* True when records handed out belong to someone else now or the process is asked to stop, without reading:
+ * for a long computation over one record. */
+static inline bool source_changed(struct source *src)
+{
+    return src->ops->changed(src);
 }
 
 #endif
