@@ -12,19 +12,25 @@
 #include "engine/fail.h"
 
 enum setting_type {
-    SETTING_INT,    /* int64_t */
-    SETTING_REAL,   /* double */
-    SETTING_BOOL,   /* bool */
-    SETTING_STRING, /* char *, owned by the struct, never NULL once defaults are set */
-    SETTING_CHOICE, /* int: index into the words of `choices` ("sgd|adam") */
-    SETTING_SET,    /* unsigned: bit per word of `choices`, written as a YAML list [infer, train] */
-    SETTING_INTS,   /* struct setting_ints: one number or a list of at most 8 */
-    SETTING_MAP,    /* struct setting_map: a free mapping of strings, for `kafka:` and hyperparameters */
+    SETTING_INT,     /* int64_t */
+    SETTING_REAL,    /* double */
+    SETTING_BOOL,    /* bool */
+    SETTING_STRING,  /* char *, owned by the struct, never NULL once defaults are set */
+    SETTING_CHOICE,  /* int: index into the words of `choices` ("sgd|adam") */
+    SETTING_SET,     /* unsigned: bit per word of `choices`, written as a YAML list [infer, train] */
+    SETTING_INTS,    /* struct setting_ints: one number or a list of at most 8 */
+    SETTING_STRINGS, /* struct setting_strings: a YAML list of strings; as text "[a, b]" or "a, b" */
+    SETTING_MAP,     /* struct setting_map: a free mapping of strings, for `kafka:` and hyperparameters */
 };
 
 struct setting_ints {
     int count;
     int64_t v[8];
+};
+
+struct setting_strings {
+    int count;
+    char **v; /* owned */
 };
 
 struct setting_pair {
