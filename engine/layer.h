@@ -1,0 +1,103 @@
+/* The contract of a layer. A layer is written once, for every backend: it declares its settings, its shape
+ * rule and its parameters, and writes forward and backward as calls of operations (op.h) on a recorder.
+ * `net_open` runs each layer once; what it recorded is the plan (plan.h).
+ * To add one: a file in layers/, a row in layers/table.c, a case in tests/engine/optest. */
+#ifndef ENGINE_LAYER_H
+#define ENGINE_LAYER_H
+
+#include "engine/graph.h"
+#include "engine/op.h"
+#include "engine/setting.h"
+
+struct recorder;
+
+/* A tensor of the plan being recorded; it gets an address when the plan is placed. {0}: none. */
+struct value {
+    int id;
+};
+
+enum param_role { PARAM_WEIGHT, PARAM_BIAS, PARAM_STATE };
+
+/* What a layer type says of one of its parameters. */
+struct layer_param {
+    const char *suffix; /* "weight": the parameter is called "conv1.weight" */
+    struct shape shape;
+    enum param_role role;
+    int64_t fan_in, fan_out; /* for the initialisation of weights */
+};
+
+/* One node while it is recorded. In forward the d* are none. In backward dx[i] is none when nobody wants the
+ * input's gradient, dw[i] when the parameter is not trained. Recording with an output of none does nothing,
+ * so layers need not look. */
+struct layer {
+    const void *settings;
+    int node;                           /* index in the graph, for dropout's mask and messages */
+    int inputs;                         /* how many of x, in, dx count */
+    struct shape in[GRAPH_INPUTS], out; /* of one row */
+    struct value x[GRAPH_INPUTS], y, w[GRAPH_PARAMS];
+    struct value dx[GRAPH_INPUTS], dy, dw[GRAPH_PARAMS];
+    struct value saved[4]; /* forward may leave values here for backward */
+};
+
+struct layer_type {
+    const char *name;               /* "conv": the key in network files and graph_add's `type` */
+    const char *help;               /* one line */
+    const struct setting *settings; /* NULL: none */
+    size_t settings_size;
+    int min_inputs, max_inputs;
+    /* Checks the settings and the inputs' shapes, writes the output's. The text of a failure begins after
+     * the node's name: "input has 3 channels, groups want a multiple of 2". */
+    int (*shape)(const void *settings, const struct shape *in, int inputs, struct shape *out,
+                 struct fail *why);
+    /* Fills at most GRAPH_PARAMS descriptions and returns how many; runs after `shape` succeeded. NULL: no
+     * parameters. */
+    int (*params)(const void *settings, const struct shape *in, struct layer_param *p);
+    /* Multiplications and additions of one row's forward pass, counted apart. NULL: too few to count. */
+    double (*flops)(const void *settings, const struct shape *in, struct shape out);
+    void (*forward)(struct recorder *r, struct layer *l);
+    void (*backward)(struct recorder *r, struct layer *l);
+    /* enum map_fn that the layer ends in, for the choice of initialisation and of the score; NULL: none. */
+    enum map_fn (*activation)(const void *settings);
+};
+
+extern const struct layer_type *const layer_types[];   /* ends with NULL */
+const struct layer_type *layer_find(const char *name); /* NULL: unknown */
+/* The known name nearest to what was written, for messages; never NULL. */
+const char *layer_nearest(const char *name);
+
+/* ---- the recorder: one function an operation; `y` and `dx` are written or, for a gradient that another
+ * step has written before, added to. Parameter gradients are always added to. ---- */
+
+bool record_training(const struct recorder *r); /* false: inference behaviour */
+/* A value of max_rows rows of this shape, for what lies between two operations. */
+struct value record_temp(struct recorder *r, struct shape row);
+
+void record_conv(struct recorder *r, struct value y, struct value x, struct value w, struct value b,
+                 const struct window *win);
+void record_conv_dx(struct recorder *r, struct value dx, struct value dy, struct value w,
+                    const struct window *win);
+void record_conv_dw(struct recorder *r, struct value dw, struct value db, struct value dy, struct value x,
+                    const struct window *win);
+void record_dense(struct recorder *r, struct value y, struct value x, struct value w, struct value b,
+                  int64_t in, int64_t out);
+void record_dense_dx(struct recorder *r, struct value dx, struct value dy, struct value w, int64_t in,
+                     int64_t out);
+void record_dense_dw(struct recorder *r, struct value dw, struct value db, struct value dy, struct value x,
+                     int64_t in, int64_t out);
+void record_maxpool(struct recorder *r, struct value y, struct value x, const struct window *win);
+void record_maxpool_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
+                         const struct window *win);
+void record_avgpool(struct recorder *r, struct value y, struct value x, const struct window *win);
+void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, const struct window *win);
+/* MAP_IDENTITY records a copy, which placing makes free where it can. */
+void record_map(struct recorder *r, struct value y, struct value x, enum map_fn fn);
+void record_map_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
+                     enum map_fn fn);
+void record_copy(struct recorder *r, struct value y, struct value x);
+/* Keeps an element with probability 1 - rate and divides it by that. The same call makes dx of dy. */
+void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer);
+void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner);
+void record_softmax_back(struct recorder *r, struct value dx, struct value dy, struct value y,
+                         int64_t classes, int64_t inner);
+
+#endif

@@ -1,0 +1,43 @@
+/* The settings structs of the layers, for those who build graphs in code (the ONNX reader, tests). What a
+ * key means, its default and its bounds are in the setting tables of the layers' files. */
+#ifndef ENGINE_LAYERS_SETTINGS_H
+#define ENGINE_LAYERS_SETTINGS_H
+
+#include "engine/op.h"
+#include "engine/setting.h"
+
+enum { INIT_AUTO, INIT_HE, INIT_XAVIER }; /* auto: He where relu follows, else Xavier */
+#define INIT_CHOICES "auto|he|xavier"
+
+/* Lists of one number hold for both directions; two are [height, width]; a padding of four is
+ * [top, left, bottom, right], the order of ONNX `pads`. */
+struct conv_settings { /* "conv": weight [filters, C / groups, R, S], bias [filters] */
+    int64_t filters;
+    struct setting_ints kernel, stride, padding, dilation;
+    int64_t groups;
+    int activation; /* enum map_fn */
+    bool bias;
+    int init;
+};
+
+struct dense_settings { /* "dense": weight [units, inputs], bias [units]; the input is taken flat */
+    int64_t units;
+    int activation; /* enum map_fn */
+    bool bias;
+    int init;
+};
+
+struct pool_settings {                         /* "maxpool", "avgpool" */
+    struct setting_ints size, stride, padding; /* stride of no numbers: the size */
+    bool ceil;                                 /* sizes round up (ONNX ceil_mode) */
+    bool count_padding; /* avgpool: padding counts in the divisor (count_include_pad) */
+};
+
+struct dropout_settings { /* "dropout" */
+    double rate;
+};
+
+/* "relu", "tanh", "sigmoid", "flatten" (to [C * H * W]), "softmax" (over the first dimension of a row) and
+ * "add" (of two or more inputs of one shape) have no settings. */
+
+#endif

@@ -1,0 +1,72 @@
+/* The operations: what layers record and what backends compute. One row of OP_TABLE is one operation; a
+ * backend fills a table of functions by it (backend_ops.h), the recorder checks against it, optest demands a
+ * case for it. Outputs come first, then inputs, then geometry; a missing tensor is one that is not wanted.
+ * Next to read: layer.h for how layers call them, plan.h for what becomes of the calls. */
+#ifndef ENGINE_OP_H
+#define ENGINE_OP_H
+
+#include "engine/tensor.h"
+
+enum { OP_OUT = 3, OP_IN = 4 };
+
+/*    name           text             outputs     inputs */
+#define OP_TABLE(X)                                                                                   \
+    X(CONV, "conv")                 /* y              x w [b] */                                      \
+    X(CONV_DX, "conv_dx")           /* dx             dy w */                                         \
+    X(CONV_DW, "conv_dw")           /* dw [db]        dy x */                                         \
+    X(DENSE, "dense")               /* y              x w [b] */                                      \
+    X(DENSE_DX, "dense_dx")         /* dx             dy w */                                         \
+    X(DENSE_DW, "dense_dw")         /* dw [db]        dy x */                                         \
+    X(MAXPOOL, "maxpool")           /* y              x */                                            \
+    X(MAXPOOL_BACK, "maxpool_back") /* dx             dy x y */                                       \
+    X(AVGPOOL, "avgpool")           /* y              x */                                            \
+    X(AVGPOOL_BACK, "avgpool_back") /* dx             dy */                                           \
+    X(MAP, "map")                   /* y              x */                                            \
+    X(MAP_BACK, "map_back")         /* dx             dy [x] [y] */                                   \
+    X(COPY, "copy")                 /* y              x */                                            \
+    X(DROPOUT, "dropout")           /* y              x            (and dx from dy: the same mask) */ \
+    X(SOFTMAX, "softmax")           /* y              x */                                            \
+    X(SOFTMAX_BACK, "softmax_back") /* dx             dy y */
+
+enum op {
+#define X(name, text) OP_##name,
+    OP_TABLE(X)
+#undef X
+        OPS
+};
+
+/* Unary functions of `map` and of the activation that conv and dense apply at the end; formula.h has them. */
+enum map_fn { MAP_IDENTITY, MAP_RELU, MAP_TANH, MAP_SIGMOID, MAP_FNS };
+/* The `activation` setting's words, in the order of enum map_fn. */
+#define MAP_CHOICES "none|relu|tanh|sigmoid"
+
+/* Where the windows of a convolution or a pool lie. Output pixel (p, q) and tap (r, s) read input pixel
+ *   h = p * stride_h - pad_top + r * dilation_h,   w = q * stride_w - pad_left + s * dilation_w
+ * and nothing where that is outside. Filter k reads the C / groups channels of its group. Pools: K = C. */
+struct window {
+    int C, H, W, K, R, S, P, Q;
+    int stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w, groups;
+    bool count_padding; /* average pool: padding counts in the divisor */
+};
+
+/* What an operation needs to know beside its tensors. `row` is the floats of one row of the first output. */
+struct geometry {
+    union {
+        struct window window; /* conv*, maxpool*, avgpool* */
+        struct {
+            int64_t in, out;
+        } dense;
+        struct {
+            int64_t classes, inner; /* a row is [classes][inner] */
+        } softmax;
+        struct {
+            double rate;
+            int layer; /* hashed into the mask */
+        } dropout;
+    };
+    enum map_fn fn; /* map*: the function; conv, dense: what is applied to the result */
+};
+
+const char *op_name(enum op op); /* "conv_dx" */
+
+#endif
