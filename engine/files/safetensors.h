@@ -7,6 +7,8 @@
 
 struct safetensors; /* a verified, read-only file in memory */
 
+/* Verifies everything (header, dtypes, shapes, that the tensors cover the data exactly). Borrows `bytes`:
+ * they must stay until safetensors_free. Tensors keep the header's order. */
 int safetensors_parse(struct safetensors **out, const char *name, const void *bytes, size_t size,
                       struct fail *why);
 void safetensors_free(struct safetensors **st);
