@@ -60,7 +60,9 @@ CFLAGS_engine_cpu := -O3 -ffp-contract=fast
 $(B)/%.pb-c.c $(B)/%.pb-c.h: %.proto
 	@mkdir -p $(B)
 	protoc-c --c_out=$(B) $<
-$(B)/%.pb-c.o: $(B)/%.pb-c.c
+# Named, so that make does not delete the headers as intermediate files.
+.SECONDARY: $(patsubst %.proto,$(B)/%.pb-c.c,$(PROTO)) $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
+$(B)/%.pb-c.o: $(B)/%.pb-c.c $(B)/%.pb-c.h
 	$(CC) -std=gnu11 $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I$(B) $(PKG_CFLAGS) -c -o $@ $<
 
 # schemas/*.avsc and config/*.yaml travel inside the binary: worker/service/embedded.h
