@@ -1,7 +1,6 @@
-/* Prediction: written row by row, straight into the output's bytes. Reading one back is only for checks:
- * prediction_validate in table.c's row.
+/* Prediction: written row by row, straight into the output's bytes. Reading one is a verdict alone.
  * Next to read: fields.h, by which the control records go both ways. */
-#include "worker/codec/wire.h"
+#include "worker/codec/control.h"
 
 void prediction_begin(struct bytes *to, struct span id, struct span model, int64_t version, int64_t rows)
 {
@@ -56,4 +55,44 @@ void prediction_end(struct bytes *to, int64_t rows, const struct prediction_tail
     bytes_put_long(to, tail->produced_at);
     bytes_put_long(to, tail->queue_us);
     bytes_put_long(to, tail->compute_us);
+}
+
+static const struct field top_k_fields[] = {
+    {.name = "label", .kind = F_INT},
+    {.name = "score", .kind = F_FLOAT},
+    {0},
+};
+
+static const struct field row_fields[] = {
+    {.name = "id", .kind = F_NULL_STRING},
+    {.name = "status", .kind = F_ENUM, .limit = ROW_EXPIRED + 1},
+    {.name = "label", .kind = F_INT},
+    {.name = "score", .kind = F_FLOAT},
+    {.name = "top_k", .kind = F_ARRAY, .item = top_k_fields},
+    {.name = "error", .kind = F_NULL_STRING},
+    {0},
+};
+
+static const struct field tensor_fields[] = {{.name = "tensor", .kind = F_TENSOR}, {0}};
+
+static const struct field prediction_fields[] = {
+    {.name = "id", .kind = F_STRING},
+    {.name = "model", .kind = F_STRING},
+    {.name = "version", .kind = F_LONG},
+    {.name = "rows", .kind = F_ARRAY, .item = row_fields},
+    {.name = "outputs", .kind = F_ARRAY, .item = tensor_fields},
+    {.name = "saliency", .kind = F_NULL_RECORD, .item = tensor_fields},
+    {.name = "weights_sha256", .kind = F_STRING},
+    {.name = "variant", .kind = F_STRING},
+    {.name = "supersedes", .kind = F_NULL_LONG},
+    {.name = "worker", .kind = F_STRING},
+    {.name = "produced_at", .kind = F_LONG},
+    {.name = "queue_us", .kind = F_LONG},
+    {.name = "compute_us", .kind = F_LONG},
+    {0},
+};
+
+int prediction_validate(struct span value, struct fail *why)
+{
+    return fields_decode(prediction_fields, NULL, 0, value, NULL, why);
 }

@@ -282,16 +282,21 @@ record_type_of_topic(const char *topic);         /* by short topic; predictions.
 const struct record_type *record_type_at(int i); /* NULL behind the last */
 /* The published .avsc text of a version, 0-terminated, embedded in the binary; NULL: unknown version. */
 const char *record_schema(const struct record_type *t, int version);
-/* Checks framing and the millrace.schema header's value (data NULL: absent, means 1); *payload is the Avro
- * binary. */
+/* No topic of ours holds more; a compressed record that unpacks to more is too_large. */
+enum { RECORD_MAX_BYTES = 64 << 20 };
+/* Checks size, framing and the millrace.schema header's value (data NULL: absent, means 1); *payload is the
+ * Avro binary. */
 int record_unframe(struct span value, struct span schema_header, const struct record_type *t,
                    struct span *payload, struct fail *why);
 /* The record as one JSON object by its schema, appended to `to` without newline: unions plain, bytes base64,
  * enums their names, non-finite numbers null. Generic (Avro C and jansson); for tail, .jsonl and tests, not
- * for the hot path. */
+ * for the hot path. What is well formed is printed even where the contract refuses it (bad_request,
+ * bad_shape, bad_dtype), so that tail can show it. */
 int record_print_json(struct bytes *to, const struct record_type *t, int version, struct span value,
                       struct fail *why);
-/* The other way: one JSON object to Avro binary; a missing field takes its default. */
+/* The other way: one JSON object to Avro binary; a missing field takes its default, null is NaN where the
+ * schema has a plain number with a point. What the contract refuses is written all the same: ask t->validate.
+ */
 int record_parse_json(struct bytes *to, const struct record_type *t, const char *json, size_t size,
                       struct fail *why);
 
