@@ -46,7 +46,7 @@ int batch_derived(struct batch *b, enum topic topic, const struct record *from, 
  * b->mem. `reason` gives dlq.reason (fail_name) and dlq.detail (text, at most 256 bytes); stage "decode",
  * "infer", "train"... */
 int batch_dead_letter(struct batch *b, const struct record *r, const char *stage, const struct fail *reason,
-                      const char *worker, struct fail *why);
+                      const char *worker, size_t limit, struct fail *why);
 void batch_reset(struct batch *b); /* drops outputs and offsets, keeps memory */
 
 #endif

@@ -10,6 +10,7 @@ struct sink_ops {
     int (*take)(struct sink *sink, struct batch **out, struct fail *why);
     int (*put)(struct sink *sink, struct batch **b, struct fail *why);
     int (*wait)(struct sink *sink, struct fail *why);
+    size_t (*limit)(struct sink *sink, enum topic topic);
 };
 
 struct sink {
@@ -34,6 +35,13 @@ static inline int sink_put(struct sink *sink, struct batch **b, struct fail *why
 static inline int sink_wait(struct sink *sink, struct fail *why)
 {
     return sink->ops->wait(sink, why);
+}
+
+/* The largest output (key, value and headers, bytes) that the topic is known to take. Learnt downwards when a
+ * broker refuses one: its transaction is aborted, the records come again, and the next answer must fit. */
+static inline size_t sink_limit(struct sink *sink, enum topic topic)
+{
+    return sink->ops->limit(sink, topic);
 }
 
 #endif

@@ -1,0 +1,179 @@
+/* Outputs of a batch and the headers that every derived record carries. Who commits batches: committer.c; who
+ * makes them: infer/runner.c, train/trainer.c. */
+#include "worker/stream/batch.h"
+
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DETAIL_BYTES = 256, TRUNCATED_BYTES = 65536, DLQ_HEADERS = 12, HEADER_OVERHEAD = 64 };
+
+void batch_reset(struct batch *b)
+{
+    region_reset(&b->mem);
+    b->outputs = NULL;
+    b->output_count = b->output_capacity = 0;
+    b->offsets = NULL;
+    b->offset_count = 0;
+    b->rows = b->bytes = 0;
+    b->hurry = false;
+}
+
+struct output *batch_output(struct batch *b, enum topic topic, int32_t partition, int header_count)
+{
+    if (b->output_count == b->output_capacity) {
+        int capacity = b->output_capacity ? 2 * b->output_capacity : 64;
+        struct output *more = region_alloc(&b->mem, (size_t)capacity * sizeof *more);
+        if (!more)
+            return NULL;
+        if (b->output_count)
+            memcpy(more, b->outputs, (size_t)b->output_count * sizeof *more);
+        b->outputs = more;
+        b->output_capacity = capacity;
+    }
+    struct header *headers = region_alloc(&b->mem, (size_t)header_count * sizeof *headers);
+    if (!headers)
+        return NULL;
+    struct output *o = &b->outputs[b->output_count++];
+    *o = (struct output){
+        .topic = topic, .partition = partition, .headers = headers, .header_count = header_count};
+    return o;
+}
+
+/* A header whose value is a decimal number or a text; false when memory is out. */
+static bool header_number(struct batch *b, struct header *h, const char *name, int64_t value)
+{
+    char *text = region_format(&b->mem, "%lld", (long long)value);
+    *h = (struct header){name, {text, text ? strlen(text) : 0}};
+    return text != NULL;
+}
+
+static bool header_text(struct batch *b, struct header *h, const char *name, const char *text, size_t size)
+{
+    char *copy = region_copy(&b->mem, text, size);
+    *h = (struct header){name, {copy, size}};
+    return copy != NULL;
+}
+
+int batch_derived(struct batch *b, enum topic topic, const struct record *from, struct span key,
+                  struct span value, struct fail *why)
+{
+    static const struct header schema = {"millrace.schema", {"1", 1}};
+    struct output *o = batch_output(b, topic, from ? from->partition : -1, from ? 4 : 1);
+    if (!o)
+        return fail(why, E_MEMORY, "an output of %zu bytes", value.size);
+    o->key = key;
+    o->value = value;
+    o->headers[0] = schema;
+    b->bytes += (int64_t)(key.size + value.size);
+    if (!from)
+        return 0;
+    if (!header_text(b, &o->headers[1], "src.topic", from->topic, strlen(from->topic)) ||
+        !header_number(b, &o->headers[2], "src.partition", from->partition) ||
+        !header_number(b, &o->headers[3], "src.offset", from->offset))
+        return fail(why, E_MEMORY, "headers");
+    return 0;
+}
+
+static size_t record_bytes(const struct record *r)
+{
+    size_t n = r->key.size + r->value.size;
+    for (int i = 0; i < r->header_count; i++)
+        n += strlen(r->headers[i].name) + r->headers[i].value.size + HEADER_OVERHEAD;
+    return n;
+}
+
+/* The number after this one: attempts begin at 1 and count on where a dead letter was sent again. */
+static int64_t attempts_next(const struct record *r)
+{
+    struct span old = record_header(r, "dlq.attempts");
+    int64_t n = 0;
+    if (!old.data || old.size == 0 || old.size > 9)
+        return 1;
+    for (size_t i = 0; i < old.size; i++) {
+        if (old.data[i] < '0' || old.data[i] > '9')
+            return 1;
+        n = 10 * n + (old.data[i] - '0');
+    }
+    return n + 1;
+}
+
+/* The text cut to what dlq.detail may hold, at the start of a UTF-8 character. */
+static size_t detail_size(const char *text)
+{
+    size_t n = strlen(text);
+    if (n <= DETAIL_BYTES)
+        return n;
+    for (n = DETAIL_BYTES; n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80; n--)
+        ;
+    return n;
+}
+
+/* Original headers but for dlq.* ones, copied; returns how many, or -1. */
+static int copy_headers(struct batch *b, struct header *to, const struct record *r)
+{
+    int n = 0;
+    for (int i = 0; i < r->header_count; i++) {
+        const struct header *h = &r->headers[i];
+        if (strncmp(h->name, "dlq.", 4) == 0)
+            continue;
+        char *name = region_copy(&b->mem, h->name, strlen(h->name));
+        char *value = h->value.data ? region_copy(&b->mem, h->value.data, h->value.size) : NULL;
+        if (!name || (h->value.data && !value))
+            return -1;
+        to[n++] = (struct header){name, {value, h->value.size}};
+    }
+    return n;
+}
+
+static bool truncate_value(struct batch *b, struct output *o, struct header *h, int *n,
+                           const struct record *r)
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    char hex[2 * SHA256_DIGEST_LENGTH + 1];
+    SHA256((const unsigned char *)r->value.data, r->value.size, digest);
+    for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    if (o->value.size > TRUNCATED_BYTES)
+        o->value.size = TRUNCATED_BYTES;
+    return header_number(b, &h[(*n)++], "dlq.truncated", 1) &&
+           header_text(b, &h[(*n)++], "dlq.sha256", hex, sizeof hex - 1);
+}
+
+int batch_dead_letter(struct batch *b, const struct record *r, const char *stage, const struct fail *reason,
+                      const char *worker, size_t limit, struct fail *why)
+{
+    bool too_large = record_bytes(r) + 1024 > limit;
+    struct output *o = batch_output(b, TOPIC_DEAD_LETTERS, r->partition, r->header_count + DLQ_HEADERS);
+    if (!o)
+        goto memory;
+    struct header *h = o->headers;
+    int n = too_large ? 0 : copy_headers(b, h, r);
+    const char *name = fail_name(reason->code);
+    if (n < 0)
+        goto memory;
+    o->value = r->value;
+    o->key = (struct span){r->key.data ? region_copy(&b->mem, r->key.data, r->key.size) : NULL, r->key.size};
+    bool ok = (!r->key.data || o->key.data) &&
+              header_text(b, &h[n], "dlq.topic", r->topic, strlen(r->topic)) &&
+              header_number(b, &h[n + 1], "dlq.partition", r->partition) &&
+              header_number(b, &h[n + 2], "dlq.offset", r->offset) &&
+              header_number(b, &h[n + 3], "dlq.timestamp", r->timestamp_ms) &&
+              header_text(b, &h[n + 4], "dlq.stage", stage, strlen(stage)) &&
+              header_text(b, &h[n + 5], "dlq.reason", name, strlen(name)) &&
+              header_text(b, &h[n + 6], "dlq.detail", reason->text, detail_size(reason->text)) &&
+              header_number(b, &h[n + 7], "dlq.attempts", attempts_next(r)) &&
+              header_text(b, &h[n + 8], "dlq.worker", worker, strlen(worker));
+    n += 9;
+    if (ok && too_large)
+        ok = truncate_value(b, o, h, &n, r);
+    if (!ok)
+        goto memory;
+    o->header_count = n;
+    if (r->value.data && !(o->value.data = region_copy(&b->mem, r->value.data, o->value.size)))
+        goto memory;
+    b->bytes += (int64_t)(o->key.size + o->value.size);
+    return 0;
+memory:
+    return fail(why, E_MEMORY, "a dead letter of %zu bytes", r->value.size);
+}

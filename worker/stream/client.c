@@ -1,0 +1,288 @@
+/* Opens librdkafka handles with the settings of streaming.md and translates errors. What a consumer or a
+ * producer is used for is in reader.c, writer.c and session.c. */
+#include "worker/stream/client.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "worker/service/log.h"
+
+struct pair {
+    const char *key, *value;
+};
+
+/* The users' `kafka:` keys are set after these and override them. */
+static const struct pair common[] = {
+    {"client.id", "millrace"},
+    {"socket.nagle.disable", "true"},
+    {"socket.keepalive.enable", "true"},
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "1000"},
+    {"topic.metadata.refresh.interval.ms", "30000"},
+    {NULL, NULL},
+};
+
+static const struct pair consuming[] = {
+    {"isolation.level", "read_committed"},
+    {"check.crcs", "true"},
+    {"fetch.min.bytes", "65536"},
+    {"fetch.wait.max.ms", "20"},
+    {"fetch.message.max.bytes", "4194304"},
+    {"fetch.error.backoff.ms", "50"},
+    {"queued.max.messages.kbytes", "65536"},
+    {"queued.min.messages", "100000"},
+    {"enable.partition.eof", "true"},
+    {NULL, NULL},
+};
+
+static const struct pair grouped[] = {
+    {"auto.offset.reset", "earliest"},          {"session.timeout.ms", "10000"},
+    {"heartbeat.interval.ms", "2000"},          {"max.poll.interval.ms", "300000"},
+    {"partition.assignment.strategy", "range"}, {NULL, NULL},
+};
+
+static const struct pair producing[] = {
+    {"linger.ms", "5"},
+    {"batch.size", "1000000"},
+    {"batch.num.messages", "10000"},
+    {"queue.buffering.max.kbytes", "65536"},
+    {"queue.buffering.max.messages", "1000000"},
+    {"retry.backoff.ms", "5"},
+    {"message.max.bytes", "18874368"},
+    {"transaction.timeout.ms", "10000"},
+    {"partitioner", "murmur2_random"},
+    {NULL, NULL},
+};
+
+static const struct pair owned_consuming[] = {
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"isolation.level", "read_committed"},
+    {NULL, NULL},
+};
+
+static const struct pair owned_producing[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    {NULL, NULL},
+};
+
+int64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+const char *client_servers(const struct settings *s)
+{
+    const char *servers = setting_map_get(&s->kafka, "bootstrap.servers");
+    return servers ? servers : "(kafka.bootstrap.servers is not set)";
+}
+
+static int conf_set(rd_kafka_conf_t *conf, const char *key, const char *value, struct fail *why)
+{
+    char text[300];
+    switch (rd_kafka_conf_set(conf, key, value, text, sizeof text)) {
+    case RD_KAFKA_CONF_OK:
+        return 0;
+    case RD_KAFKA_CONF_UNKNOWN:
+        return fail(why, E_CONFIG, "kafka.%s: librdkafka %s knows no such key", key, rd_kafka_version_str());
+    default:
+        return fail(why, E_CONFIG, "kafka.%s: %s", key, text);
+    }
+}
+
+static int conf_set_all(rd_kafka_conf_t *conf, const struct pair *pairs, struct fail *why)
+{
+    for (; pairs->key; pairs++) {
+        int rc = conf_set(conf, pairs->key, pairs->value, why);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int conf_fill(rd_kafka_conf_t *conf, const struct settings *s, enum client_kind kind,
+                     const char *const *extra, struct fail *why)
+{
+    bool consumer = kind == CLIENT_READER || kind == CLIENT_MEMBER;
+    int rc = conf_set_all(conf, common, why);
+    if (!rc)
+        rc = conf_set_all(conf, consumer ? consuming : producing, why);
+    if (!rc && kind == CLIENT_MEMBER)
+        rc = conf_set_all(conf, grouped, why);
+    for (int i = 0; !rc && i < s->kafka.count; i++)
+        rc = conf_set(conf, s->kafka.pairs[i].key, s->kafka.pairs[i].value, why);
+    if (!rc)
+        rc = conf_set_all(conf, consumer ? owned_consuming : owned_producing, why);
+    for (; !rc && extra && extra[0]; extra += 2)
+        rc = conf_set(conf, extra[0], extra[1], why);
+    return rc;
+}
+
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk;
+    if (strcmp(facility, "CONFWARN") == 0) /* one set of users' keys serves consumers and producers */
+        return;
+    log_event(level <= 3   ? LOG_WARN
+              : level <= 5 ? LOG_INFO
+                           : LOG_DEBUG,
+              "librdkafka", "facility", facility, "text", text, NULL);
+}
+
+static void on_error(rd_kafka_t *rk, int err, const char *text, void *opaque)
+{
+    struct client *c = opaque;
+    (void)rk;
+    pthread_mutex_lock(&c->lock);
+    /* A refusal explains more than the connection that closes behind it. */
+    if (c->last_error != RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+        c->last_error = (rd_kafka_resp_err_t)err;
+        snprintf(c->last_text, sizeof c->last_text, "%s", text);
+    }
+    pthread_mutex_unlock(&c->lock);
+    log_event(LOG_DEBUG, "kafka error", "code", rd_kafka_err2name((rd_kafka_resp_err_t)err), "text", text,
+              NULL);
+}
+
+static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t event,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    struct client *c = opaque;
+    (void)rk;
+    c->rebalance(c->owner, event, partitions);
+}
+
+static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+    struct client *c = opaque;
+    (void)rk;
+    if (c->delivered)
+        c->delivered(c->owner, m);
+}
+
+int client_open(struct client **out, const struct settings *s, enum client_kind kind,
+                const char *const *extra, const struct client *template, struct fail *why)
+{
+    bool consumer = kind == CLIENT_READER || kind == CLIENT_MEMBER;
+    char text[300];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    struct client *c = calloc(1, sizeof *c);
+    int rc = c ? conf_fill(conf, s, kind, extra, why) : fail(why, E_MEMORY, "kafka client");
+    if (rc)
+        goto out;
+    if (template)
+        *c = *template;
+    pthread_mutex_init(&c->lock, NULL);
+    rd_kafka_conf_set_opaque(conf, c);
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    if (consumer && c->rebalance)
+        rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    if (!consumer) /* without one a commit costs 10 ms more */
+        rd_kafka_conf_set_dr_msg_cb(conf, on_delivered);
+    c->rk = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (!c->rk) {
+        rc = fail(why, E_CONFIG, "kafka: %s", text);
+        goto out;
+    }
+    conf = NULL; /* the handle's now */
+    *out = c;
+    c = NULL;
+out:
+    if (conf)
+        rd_kafka_conf_destroy(conf);
+    free(c);
+    return rc;
+}
+
+void client_close(struct client **c)
+{
+    if (!*c)
+        return;
+    rd_kafka_destroy_flags((*c)->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    pthread_mutex_destroy(&(*c)->lock);
+    free(*c);
+    *c = NULL;
+}
+
+static enum fail_code code_of(rd_kafka_resp_err_t err)
+{
+    switch (err) {
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+    case RD_KAFKA_RESP_ERR__SSL:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+        return E_DENIED;
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+    case RD_KAFKA_RESP_ERR__WAIT_COORD:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+    case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+        return E_UNREACHABLE;
+    case RD_KAFKA_RESP_ERR__FENCED:
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+    case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+    case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+        return E_FENCED;
+    case RD_KAFKA_RESP_ERR__FATAL:
+        return E_REBUILD;
+    default:
+        return E_FAILED;
+    }
+}
+
+int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *why, const char *format, ...)
+{
+    char doing[300], last[256] = "";
+    enum fail_code code = code_of(err);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(doing, sizeof doing, format, args);
+    va_end(args);
+    if (c && code == E_UNREACHABLE) { /* a timeout hides the reason that librdkafka reported by itself */
+        struct client *mutable = (struct client *)(uintptr_t)c;
+        pthread_mutex_lock(&mutable->lock);
+        if (c->last_error && code_of(c->last_error) == E_DENIED)
+            code = E_DENIED;
+        snprintf(last, sizeof last, "%s", c->last_text);
+        pthread_mutex_unlock(&mutable->lock);
+    }
+    return fail(why, code, "%s: %s%s%s", doing, rd_kafka_err2str(err), last[0] ? "; " : "", last);
+}
+
+int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why)
+{
+    rd_kafka_resp_err_t err = rd_kafka_error_code(error);
+    enum fail_code code = code_of(err);
+    if (code != E_DENIED && code != E_FENCED) {
+        if (rd_kafka_error_is_fatal(error))
+            code = E_REBUILD;
+        else if (rd_kafka_error_txn_requires_abort(error))
+            code = E_ABORT;
+        else if (rd_kafka_error_is_retriable(error))
+            code = E_RETRY;
+        else
+            code = E_REBUILD; /* not in the table: nothing is known of the transaction */
+    }
+    int rc = fail(why, code, "%s: %s (%s)", call, rd_kafka_error_string(error), rd_kafka_error_name(error));
+    rd_kafka_error_destroy(error);
+    return rc;
+}

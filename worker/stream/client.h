@@ -1,0 +1,46 @@
+/* A librdkafka handle with this project's settings, logging and errors. Internal to worker/stream. */
+#ifndef WORKER_STREAM_CLIENT_H
+#define WORKER_STREAM_CLIENT_H
+
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+
+#include "worker/stream/topics.h"
+
+enum client_kind {
+    CLIENT_ADMIN,    /* metadata and topic creation; a producer that produces nothing */
+    CLIENT_READER,   /* a consumer without a group */
+    CLIENT_MEMBER,   /* a consumer of a group */
+    CLIENT_PRODUCER, /* idempotent, or transactional when `extra` has a transactional.id */
+};
+
+struct client {
+    rd_kafka_t *rk;
+    pthread_mutex_t lock; /* guards the last error that librdkafka reported on its own account */
+    rd_kafka_resp_err_t last_error;
+    char last_text[256];
+    void *owner; /* what the callbacks below get */
+    void (*rebalance)(void *owner, rd_kafka_resp_err_t event, rd_kafka_topic_partition_list_t *partitions);
+    void (*delivered)(void *owner, const rd_kafka_message_t *m);
+};
+
+/* `template` gives owner and callbacks (NULL: none); extra: key, value, ..., NULL, set last and so not
+ * overridden. */
+int client_open(struct client **out, const struct settings *s, enum client_kind kind,
+                const char *const *extra, const struct client *template, struct fail *why);
+/* Destroys the handle without leaving the group or waiting for messages. */
+void client_close(struct client **c);
+
+/* The one translation of librdkafka's errors: code by what the error means, text "doing: what it says". */
+int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *why, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* For the transaction calls; destroys the error. Class by streaming.md's table. */
+int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why);
+
+/* "127.0.0.1:9092", for messages. */
+const char *client_servers(const struct settings *s);
+
+int64_t now_us(void);   /* monotonic */
+int64_t clock_ms(void); /* wall clock, for records */
+
+#endif

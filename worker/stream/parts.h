@@ -1,0 +1,126 @@
+/* What the threads of a session share. Internal to worker/stream: session.c opens and runs it, assignment.c
+ * is the poller's, kafka_source.c the work thread's, committer.c the committer's; handoff.c is between the
+ * last two. */
+#ifndef WORKER_STREAM_PARTS_H
+#define WORKER_STREAM_PARTS_H
+
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "worker/stream/client.h"
+#include "worker/stream/message.h"
+#include "worker/stream/session.h"
+
+/* A partition of an assignment, and in the source's own copy how far it has been read. */
+struct position {
+    int32_t partition;
+    int64_t next; /* the first offset not yet handed out; -1: wherever the log begins */
+    int64_t last; /* the last one handed out since the last seal; -1: none */
+    bool at_end;
+};
+
+/* An epoch: what was assigned, from where, and the group metadata that fences it. Immutable but for its
+ * references. */
+struct assignment {
+    atomic_int references;
+    uint64_t epoch;
+    rd_kafka_consumer_group_metadata_t *group;
+    int count;
+    struct position positions[];
+};
+
+void assignment_release(struct assignment **a); /* NULL is allowed */
+struct assignment *assignment_hold(struct assignment *a);
+
+/* A bounded list of batches between two threads. */
+struct handoff {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct batch *first, *last;
+    bool closed;
+};
+
+void handoff_open(struct handoff *h);
+void handoff_close(struct handoff *h); /* wakes everybody; what is in it can still be taken */
+void handoff_free(struct handoff *h);
+void handoff_put(struct handoff *h, struct batch **b);
+/* Waits until until_us (monotonic; INT64_MAX: for ever); NULL: none came, or closed and empty. */
+struct batch *handoff_take(struct handoff *h, int64_t until_us);
+bool handoff_is_closed(struct handoff *h);
+
+struct kafka_source {
+    struct source base;
+    struct session *session;
+    struct assignment *assignment; /* what positions were copied from */
+    struct position *positions;
+    int count;
+    bool announced;        /* SOURCE_END was returned since the last record */
+    struct record current; /* its partition and offset, for SEAL_UNCHANGED */
+    struct message_holder held;
+};
+
+struct kafka_sink {
+    struct sink base;
+    struct session *session;
+    struct handoff free;
+    int64_t put; /* batches put so far; the work thread's */
+};
+
+struct session {
+    const struct settings *settings;
+    const struct session_role *role;
+    struct client *consumer, *producer;
+    rd_kafka_topic_t *topics[TOPICS]; /* the producer's handles */
+    int partitions[TOPICS];
+    char input[TOPIC_NAME], transactional_id[300];
+    rd_kafka_queue_t *queue; /* all partitions are forwarded here */
+    struct kafka_source source;
+    struct kafka_sink sink;
+    struct batch *batches;
+
+    atomic_bool *stop;
+    /* Epochs: the source may hand out records of `building`, the committer may commit batches of `valid`; 0
+     * is none. A revoke closes the first, lets the second drain and closes it; an abort closes both and asks
+     * for a rewind. */
+    atomic_uint_fast64_t building, valid;
+    atomic_bool rewind_wanted;
+    pthread_mutex_t lock; /* guards `current`, what is broken, and the counts below */
+    pthread_cond_t settled_changed;
+    struct assignment *current;
+    uint64_t epochs;    /* handed out so far; the poller's */
+    int64_t settled;    /* batches committed or dropped, in the order they were put */
+    int64_t dropped;    /* the number of the last one that was dropped; 0: none */
+    struct fail broken; /* code 0: it works */
+    atomic_bool is_broken;
+
+    struct handoff sealed;
+    pthread_t committer_thread;
+    atomic_int_fast64_t call_since_us; /* a transaction call is under way since; 0: none */
+    atomic_bool tainted;               /* an end of a transaction was uncertain: rebuild before the next */
+    int64_t drain_until_us; /* at the end: the committer gives up then; 0: no limit yet. Guarded by lock */
+    atomic_int_fast64_t delivered; /* delivery reports of the transaction under way */
+    struct fail refused;           /* the first report that failed in it; the committer's */
+    atomic_size_t limits[TOPICS];  /* the largest output each topic is known to take */
+};
+
+/* session.c: the first reason stays. */
+void session_break(struct session *s, const struct fail *reason);
+int session_broken(struct session *s, struct fail *why); /* the code, negative, or 0 */
+
+/* assignment.c: the poller. */
+void assignment_rebalance(void *session, rd_kafka_resp_err_t event,
+                          rd_kafka_topic_partition_list_t *partitions);
+void assignment_rewind(struct session *s);
+bool session_wait_settled(struct session *s,
+                          int64_t until_us); /* every sealed batch is committed or dropped */
+
+/* kafka_source.c */
+void kafka_source_open(struct kafka_source *src, struct session *s);
+void kafka_source_close(struct kafka_source *src);
+
+/* committer.c */
+void *committer_main(void *session);
+void committer_delivered(void *session, const rd_kafka_message_t *m);
+
+#endif

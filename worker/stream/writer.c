@@ -1,0 +1,175 @@
+/* Producing without a transaction, for commands. The worker's own outputs go through committer.c. */
+#include "worker/stream/writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "worker/stream/client.h"
+#include "worker/stream/reader.h"
+
+enum { HANDLES = 16 };
+
+struct writer {
+    struct client *client;
+    rd_kafka_topic_t *handles[HANDLES]; /* a cold first message waits a second for its topic on 2.0.2 */
+    int handle_count;
+    struct fail refused; /* the first delivery that failed */
+};
+
+static void on_delivered(void *owner, const rd_kafka_message_t *m)
+{
+    struct writer *w = owner;
+    struct written *where = m->_private;
+    if (m->err) {
+        if (!w->refused.code)
+            client_fail(NULL, m->err, &w->refused, "a record of %zu bytes for %s was refused", m->len,
+                        rd_kafka_topic_name(m->rkt));
+    } else if (where) {
+        where->partition = m->partition;
+        where->offset = m->offset;
+    }
+}
+
+int writer_open(struct writer **out, const struct settings *s, int timeout_ms, struct fail *why)
+{
+    struct writer *w = calloc(1, sizeof *w);
+    struct client template = {.owner = w, .delivered = on_delivered};
+    const struct rd_kafka_metadata *m;
+    if (!w)
+        return fail(why, E_MEMORY, "writer");
+    int rc = client_open(&w->client, s, CLIENT_PRODUCER, NULL, &template, why);
+    if (!rc) {
+        rd_kafka_resp_err_t err = rd_kafka_metadata(w->client->rk, 0, NULL, &m, timeout_ms);
+        if (err)
+            rc = client_fail(w->client, err, why, "no broker answered at %s within %d ms (is it running?)",
+                             client_servers(s), timeout_ms);
+        else
+            rd_kafka_metadata_destroy(m);
+    }
+    if (rc)
+        writer_close(&w);
+    *out = w;
+    return rc;
+}
+
+void writer_close(struct writer **w)
+{
+    if (!*w)
+        return;
+    if ((*w)->client) /* what was not flushed is given up */
+        rd_kafka_purge((*w)->client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    for (int i = 0; i < (*w)->handle_count; i++)
+        rd_kafka_topic_destroy((*w)->handles[i]);
+    client_close(&(*w)->client);
+    free(*w);
+    *w = NULL;
+}
+
+static rd_kafka_topic_t *handle_of(struct writer *w, const char *topic)
+{
+    for (int i = 0; i < w->handle_count; i++)
+        if (strcmp(rd_kafka_topic_name(w->handles[i]), topic) == 0)
+            return w->handles[i];
+    if (w->handle_count == HANDLES)
+        return NULL;
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(w->client->rk, topic, NULL);
+    if (handle)
+        w->handles[w->handle_count++] = handle;
+    return handle;
+}
+
+static rd_kafka_headers_t *headers_make(const struct header *headers, int count)
+{
+    rd_kafka_headers_t *list = rd_kafka_headers_new((size_t)count + 1);
+    rd_kafka_header_add(list, "millrace.schema", -1, "1", 1);
+    for (int i = 0; i < count; i++)
+        rd_kafka_header_add(list, headers[i].name, -1, headers[i].value.data, (ssize_t)headers[i].value.size);
+    return list;
+}
+
+int writer_put(struct writer *w, const char *topic, int32_t partition, struct span key, struct span value,
+               const struct header *headers, int header_count, struct written *where, struct fail *why)
+{
+    rd_kafka_topic_t *handle = handle_of(w, topic);
+    if (!handle)
+        return fail(why, E_FAILED, "topic %s: no handle: %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
+    if (where)
+        where->partition = -1;
+    rd_kafka_headers_t *list = headers_make(headers, header_count);
+    for (;;) {
+        rd_kafka_vu_t vus[] = {
+            {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = handle},
+            {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition},
+            {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+            {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key.data, key.size}},
+            {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value.data, value.size}},
+            {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = list},
+            {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = where},
+        };
+        rd_kafka_error_t *error = rd_kafka_produceva(w->client->rk, vus, sizeof vus / sizeof vus[0]);
+        if (!error)
+            break; /* the headers are librdkafka's now */
+        rd_kafka_resp_err_t err = rd_kafka_error_code(error);
+        rd_kafka_error_destroy(error);
+        if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+            rd_kafka_headers_destroy(list);
+            return client_fail(w->client, err, why, "a record of %zu bytes for %s", value.size, topic);
+        }
+        rd_kafka_poll(w->client->rk, 20);
+    }
+    rd_kafka_poll(w->client->rk, 0);
+    if (!w->refused.code)
+        return 0;
+    *why = w->refused;
+    return -(int)why->code;
+}
+
+int writer_flush(struct writer *w, int timeout_ms, struct fail *why)
+{
+    rd_kafka_resp_err_t err = rd_kafka_flush(w->client->rk, timeout_ms);
+    if (w->refused.code) {
+        *why = w->refused;
+        return -(int)why->code;
+    }
+    return err ? client_fail(w->client, err, why, "%d records were not acknowledged within %d ms",
+                             rd_kafka_outq_len(w->client->rk), timeout_ms)
+               : 0;
+}
+
+int writer_wait_stable(const struct settings *s, const char *topic, const struct written *at, int timeout_ms,
+                       struct fail *why)
+{
+    struct reader_range range = {at->partition, at->offset, READER_UNBOUNDED};
+    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
+    struct reader *r = NULL;
+    int64_t low, high = 0;
+    if (at->partition < 0)
+        return fail(why, E_FAILED, "%s: the record was not acknowledged", topic);
+    /* The log's stable end may still be before the record: wait for it, then read the record itself. */
+    while (high <= at->offset) {
+        int rc = topic_offsets(s, topic, at->partition, timeout_ms, &low, &high, why);
+        if (rc)
+            return rc;
+        if (now_us() > until_us)
+            return fail(why, E_UNREACHABLE,
+                        "%s [%d]: offset %lld is not stable yet: a transaction before it is open", topic,
+                        (int)at->partition, (long long)at->offset);
+        struct timespec pause = {0, 20000000};
+        if (high <= at->offset)
+            nanosleep(&pause, NULL);
+    }
+    int rc = reader_open(&r, s, topic, &range, 1, READER_BEGINNING, timeout_ms, why);
+    struct record got;
+    while (!rc && (rc = reader_next(r, &got, 100, why)) >= 0) {
+        if (rc == SOURCE_RECORD && got.offset >= at->offset) {
+            rc = 0;
+            break;
+        }
+        rc = now_us() > until_us
+                 ? fail(why, E_UNREACHABLE, "%s: offset %lld was not seen", topic, (long long)at->offset)
+                 : 0;
+    }
+    reader_close(&r);
+    return rc;
+}
