@@ -1,7 +1,7 @@
 /* A command: one file in this folder and one row in table.c. Help, completion and option parsing come from
  * the row; options are rows of a settings table (engine/setting.h) whose key is the option's name:
- * "rows-per-record" is
- * --rows-per-record N; a SETTING_BOOL takes no value. */
+ * "rows-per-record" is --rows-per-record N, "n" is -n N; a SETTING_BOOL takes no value. A row whose fallback
+ * is NULL must be given. */
 #ifndef WORKER_COMMANDS_COMMAND_H
 #define WORKER_COMMANDS_COMMAND_H
 
@@ -33,6 +33,19 @@ struct command {
 };
 
 extern const struct command *const command_table[]; /* ends with NULL */
+
+const struct command *command_find(const char *name); /* NULL: unknown */
+/* E_USAGE: unknown command, with the nearest one. */
+int command_unknown(const char *name, struct fail *why);
+/* E_USAGE: an unknown first operand of a command that has subcommands ("create|list"), with the nearest. */
+int command_unknown_word(const char *what, const char *word, const char *words, struct fail *why);
+/* `help`, `help COMMAND`, and the few lines that a bare `millrace` prints. */
+void command_print_list(FILE *out);
+void command_print_help(const struct command *c, FILE *out);
+void command_print_json(const struct command *c, FILE *out);
+/* True when nobody reads stdout any more: `| head` is a way to end a command, not an error. A command that
+ * goes on for long looks at it after a write. */
+bool command_output_closed(void);
 
 /* Set by SIGINT and SIGTERM (main.c installs the handlers; a second SIGINT ends the process at once).
  * Commands look at it in every wait of more than 100 ms and return E_INTERRUPTED. */

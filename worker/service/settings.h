@@ -3,12 +3,26 @@
 #ifndef WORKER_SERVICE_SETTINGS_H
 #define WORKER_SERVICE_SETTINGS_H
 
+#include <stdio.h>
+
 #include "engine/setting.h"
 
 enum { ROLE_INFER = 1, ROLE_TRAIN = 2 };
 enum membership { MEMBERSHIP_STATIC, MEMBERSHIP_DYNAMIC };
 enum unknown_model { UNKNOWN_DEAD_LETTER, UNKNOWN_WAIT };
 enum non_finite { NON_FINITE_REJECT, NON_FINITE_ACCEPT };
+
+/* Keys that are accepted from the first day but that this version does not act on: settings_warn names those
+ * that are set. A key moves from here into struct settings when something reads it. */
+struct settings_later {
+    int framing_inference, framing_samples, framing_jobs; /* raw, confluent */
+    char *registry_url, *registry_username, *registry_password, *registry_password_file, *registry_ca_file;
+    double batch_target_p99_ms;
+    struct setting_strings inference_external_prefixes;
+    int64_t training_metrics_every_ms, training_cores;
+    int64_t canary_min_rows, canary_min_s;
+    double canary_max_psi, canary_max_error_rate, canary_max_p99_ratio;
+};
 
 struct settings {
     char *worker_slot; /* never empty after settings_load: gethostname() by default */
@@ -26,18 +40,27 @@ struct settings {
     char *models_store; /* file:///folder */
     int64_t training_keep_checkpoints;
     char *http_listen;
-    int log_format; /* auto, text, json: log.h */
-    int log_level;
+    int log_format; /* enum log_format */
+    int log_level;  /* enum log_level */
     bool allow_insecure;
+    struct settings_later later;
 };
 
 extern const struct setting settings_table[];
 
 /* Reads FILE (path NULL: config/millrace.yaml, then /etc/millrace/millrace.yaml, then defaults alone), then
- * each "key=value" of overrides. Frees nothing of an older content; settings_free does. E_CONFIG with
- * file:line:column. */
+ * each "key=value" of overrides; a key that is none of ours goes to kafka. Reads kafka's *_file keys and puts
+ * what they hold in their place. On failure *s is freed and zeroed. E_CONFIG with file:line:column. */
 int settings_load(struct settings *s, const char *path, const char *const *overrides, int count,
                   struct fail *why);
 void settings_free(struct settings *s);
+/* Logs one warning for each key that is set and that this version does not act on. */
+void settings_warn(const struct settings *s);
+/* The effective settings as YAML, secrets masked. */
+int settings_print(const struct settings *s, bool comments, FILE *out, struct fail *why);
+/* config/millrace.yaml: every key with its default under its meaning. */
+int settings_print_reference(FILE *out, struct fail *why);
+/* Holds a password, a token or a private key: masked wherever a kafka key is printed. */
+bool settings_kafka_secret(const char *key);
 
 #endif

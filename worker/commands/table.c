@@ -1,0 +1,71 @@
+/* The table of commands, and what is asked of it. A new command is its file and its two lines here.
+ * Next to read: command.h, then any command's file. */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/commands/command.h"
+#include "worker/service/text.h"
+
+extern const struct command command_help;
+extern const struct command command_topics;
+
+/* In the order of `millrace help`. */
+const struct command *const command_table[] = {
+    &command_topics,
+    &command_help,
+    NULL,
+};
+
+/* The one thing that signal handlers write. */
+volatile sig_atomic_t command_stop;
+
+const struct command *command_find(const char *name)
+{
+    for (const struct command *const *c = command_table; *c; c++)
+        if (strcmp((*c)->name, name) == 0)
+            return *c;
+    return NULL;
+}
+
+int command_unknown(const char *name, struct fail *why)
+{
+    const char *best = NULL;
+    int distance = 3;
+    for (const struct command *const *c = command_table; *c; c++) {
+        int d = text_distance(name, (*c)->name);
+        if (d < distance) {
+            distance = d;
+            best = (*c)->name;
+        }
+    }
+    if (best)
+        return fail(why, E_USAGE, "unknown command '%s'; did you mean '%s'?", name, best);
+    return fail(why, E_USAGE, "unknown command '%s'; `millrace help` lists them", name);
+}
+
+int command_unknown_word(const char *what, const char *word, const char *words, struct fail *why)
+{
+    char best[32] = "";
+    int distance = 4;
+    for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|') {
+        char one[32];
+        snprintf(one, sizeof one, "%.*s", (int)strcspn(w, "|"), w);
+        int d = text_distance(word, one);
+        if (d < distance) {
+            distance = d;
+            memcpy(best, one, sizeof best);
+        }
+    }
+    if (*best)
+        return fail(why, E_USAGE, "unknown %s '%s'; did you mean '%s'?", what, word, best);
+    return fail(why, E_USAGE, "unknown %s '%s'; expected %s", what, word, words);
+}
+
+bool command_output_closed(void)
+{
+    /* The pipe is asked, not errno: that may be of another call by now. */
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return ferror(stdout) && poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP));
+}

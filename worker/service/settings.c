@@ -1,0 +1,287 @@
+/* The worker's one table of settings, and how the effective ones are found: defaults, a file, -X.
+ * What librdkafka may and may not be told is kafka_settings.c; parsing is engine/setting.c.
+ * Next to read: kafka_settings.c. */
+#include "worker/service/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/service/kafka_settings.h"
+#include "worker/service/log.h"
+#include "worker/service/text.h"
+
+#define AT(field)    offsetof(struct settings, field)
+#define LATER(field) offsetof(struct settings, later.field)
+
+/* clang-format off */
+const struct setting settings_table[] = {
+    {"worker.slot", SETTING_STRING, AT(worker_slot), "", 0, 100, NULL,
+     "stable and unique among living workers; empty: the host's name", false},
+    {"worker.group", SETTING_STRING, AT(worker_group), "millrace", 1, 200, NULL,
+     "the consumer groups are <group>.infer and <group>.train", false},
+    {"worker.membership", SETTING_CHOICE, AT(worker_membership), "static", 0, 0, "static|dynamic",
+     "static: keeps its partitions for a restart; dynamic: leaves the group at once when it stops, for autoscaling", false},
+    {"worker.roles", SETTING_SET, AT(worker_roles), "[infer, train]", 0, 0, "infer|train",
+     "what this worker does", false},
+    {"worker.state_dir", SETTING_STRING, AT(worker_state_dir), "/var/lib/millrace", 1, 4000, NULL,
+     "folder for locks and in-flight marks, one folder in it a slot", false},
+    {"kafka", SETTING_MAP, AT(kafka), "{}", 0, 0, NULL,
+     "handed to librdkafka as they are, but for the keys the worker owns; KEY_file reads a secret from a file", false},
+    {"topics.prefix", SETTING_STRING, AT(topics_prefix), "millrace.", 0, 200, NULL,
+     "in front of every topic's short name", false},
+    {"framing.inference", SETTING_CHOICE, LATER(framing_inference), "raw", 0, 0, "raw|confluent",
+     "how inference records are framed; confluent: by schema id", false},
+    {"framing.samples", SETTING_CHOICE, LATER(framing_samples), "raw", 0, 0, "raw|confluent",
+     "how sample records are framed", false},
+    {"framing.jobs", SETTING_CHOICE, LATER(framing_jobs), "raw", 0, 0, "raw|confluent",
+     "how job records are framed", false},
+    {"schema_registry.url", SETTING_STRING, LATER(registry_url), "", 0, 2000, NULL,
+     "the schema registry of confluent framing", false},
+    {"schema_registry.username", SETTING_STRING, LATER(registry_username), "", 0, 200, NULL,
+     "for HTTP basic authentication", false},
+    {"schema_registry.password", SETTING_STRING, LATER(registry_password), "", 0, 2000, NULL,
+     "better given as password_file or from the environment", true},
+    {"schema_registry.password_file", SETTING_STRING, LATER(registry_password_file), "", 0, 4000, NULL,
+     "a file that holds the password", false},
+    {"schema_registry.ca_file", SETTING_STRING, LATER(registry_ca_file), "", 0, 4000, NULL,
+     "certificates to trust beside the system's", false},
+    {"batch.max_rows", SETTING_INT, AT(batch_max_rows), "1024", 1, 65536, NULL,
+     "rows of an engine batch", false},
+    {"batch.target_p99_ms", SETTING_REAL, LATER(batch_target_p99_ms), "0", 0, 60000, NULL,
+     "batches shrink until 99 of 100 answers take less; 0: off", false},
+    {"commit.max_rows", SETTING_INT, AT(commit_max_rows), "16384", 1, 1 << 24, NULL,
+     "a transaction closes at this many rows", false},
+    {"commit.max_bytes", SETTING_INT, AT(commit_max_bytes), "33554432", 1024, 1 << 30, NULL,
+     "... or at this many bytes of output", false},
+    {"commit.max_delay_ms", SETTING_INT, AT(commit_max_delay_ms), "20", 0, 5000, NULL,
+     "... or this long after its first record, and when nothing is left to read", false},
+    {"inference.unknown_model", SETTING_CHOICE, AT(inference_unknown_model), "dead_letter", 0, 0, "dead_letter|wait",
+     "what happens to a request for a model that does not exist", false},
+    {"inference.non_finite", SETTING_CHOICE, AT(inference_non_finite), "reject", 0, 0, "reject|accept",
+     "reject: a row with NaN or infinity is answered BAD_INPUT", false},
+    {"inference.external_prefixes", SETTING_STRINGS, LATER(inference_external_prefixes), "[]", 0, 4000, NULL,
+     "where external data may lie: URIs under one of these", false},
+    {"engine.backend", SETTING_STRING, AT(engine_backend), "auto", 1, 32, NULL,
+     "auto, cpu, ref or cuda; auto: cuda when a device and its libraries are there, else cpu", false},
+    {"engine.threads", SETTING_INT, AT(engine_threads), "0", 0, 1024, NULL,
+     "of the cpu backend; 0: all cores", false},
+    {"models.store", SETTING_STRING, AT(models_store), "file:///var/lib/millrace/models", 1, 1000, NULL,
+     "where versions and checkpoints are kept; all workers of a group share it", false},
+    {"training.keep_checkpoints", SETTING_INT, AT(training_keep_checkpoints), "3", 1, 1000, NULL,
+     "newest checkpoints kept of a job", false},
+    {"training.metrics_every_ms", SETTING_INT, LATER(training_metrics_every_ms), "0", 0, 3600000, NULL,
+     "at most one LossMetric in this time; 0: every step that reports", false},
+    {"training.cores", SETTING_INT, LATER(training_cores), "0", 0, 1024, NULL,
+     "cores kept for training where the worker also serves; 0: shared", false},
+    {"canary.min_rows", SETTING_INT, LATER(canary_min_rows), "1000", 0, 1e12, NULL,
+     "rows a challenger answers before it is judged", false},
+    {"canary.min_s", SETTING_INT, LATER(canary_min_s), "60", 0, 1e9, NULL,
+     "seconds a challenger answers before it is judged", false},
+    {"canary.max_psi", SETTING_REAL, LATER(canary_max_psi), "0.2", 0, 1e6, NULL,
+     "largest population stability index against the champion", false},
+    {"canary.max_error_rate", SETTING_REAL, LATER(canary_max_error_rate), "0.01", 0, 1, NULL,
+     "largest share of rows not answered OK", false},
+    {"canary.max_p99_ratio", SETTING_REAL, LATER(canary_max_p99_ratio), "2", 0, 1e6, NULL,
+     "largest latency (p99) relative to the champion's", false},
+    {"http.listen", SETTING_STRING, AT(http_listen), "127.0.0.1:9464", 0, 300, NULL,
+     "/metrics /healthz /readyz; '' is off; a busy port is a warning", false},
+    {"log.format", SETTING_CHOICE, AT(log_format), "auto", 0, 0, "auto|text|json",
+     "auto: text on a terminal, JSON otherwise", false},
+    {"log.level", SETTING_CHOICE, AT(log_level), "info", 0, 0, "error|warn|info|debug",
+     "what is logged: this and what is more serious", false},
+    {"allow_insecure", SETTING_BOOL, AT(allow_insecure), "false", 0, 0, NULL,
+     "true: kafka keys that switch verification off are let through", false},
+    {0},
+};
+/* clang-format on */
+
+/* Read by nothing yet. http.listen lives in struct settings, but its server comes later too. */
+static bool is_later(const struct setting *row)
+{
+    size_t first = offsetof(struct settings, later);
+    return (row->offset >= first && row->offset < first + sizeof(struct settings_later)) ||
+           row->offset == AT(http_listen);
+}
+
+static const char *default_path(void)
+{
+    static const char *const paths[] = {"config/millrace.yaml", "/etc/millrace/millrace.yaml"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (access(paths[i], F_OK) == 0)
+            return paths[i];
+    return NULL;
+}
+
+static int read_file(struct settings *s, const char *path, struct fail *why)
+{
+    struct yaml_doc *doc = NULL;
+    int rc = yaml_read(&doc, path, true, why);
+    if (rc)
+        return rc;
+    const struct yaml_node *root = yaml_root(doc);
+    bool empty = !root || (yaml_kind(root) == YAML_SCALAR && !*yaml_scalar(root));
+    if (!empty)
+        rc = setting_read(settings_table, s, doc, root, why);
+    yaml_free(&doc);
+    return rc;
+}
+
+/* "batch" of "batch.max_rows": the key is meant for us, or for librdkafka? Some of its names begin like ours
+ * (batch.size, log.queue), so a key is ours when it is in the table or a slip of the pen away from it. */
+static bool is_ours(const char *key)
+{
+    if (strncmp(key, "kafka.", 6) == 0)
+        return true;
+    for (const struct setting *row = settings_table; row->key; row++) {
+        const char *dot = strchr(row->key, '.');
+        size_t section = dot ? (size_t)(dot - row->key) + 1 : 0;
+        if (strcmp(key, row->key) == 0)
+            return true;
+        if (section && strncmp(key, row->key, section) == 0 && text_distance(key, row->key) <= 3)
+            return true;
+    }
+    return false;
+}
+
+static int override(struct settings *s, const char *text, struct fail *why)
+{
+    const char *equal = strchr(text, '=');
+    if (!equal || equal == text)
+        return fail(why, E_USAGE, "-X %s: expected key=value, as in -X batch.max_rows=64", text);
+    int n = (int)(equal - text);
+    char key[256];
+    if (n + 7 >= (int)sizeof key)
+        return fail(why, E_USAGE, "-X %.40s...: no key is as long as this", text);
+    snprintf(key, sizeof key, "%.*s", n, text);
+    bool ours = is_ours(key);
+    snprintf(key, sizeof key, "%s%.*s", ours ? "" : "kafka.", n, text);
+    char where[300];
+    snprintf(where, sizeof where, "-X %.*s", n, text);
+    return setting_set(settings_table, s, key, equal + 1, where, why);
+}
+
+static int fill_slot(struct settings *s, struct fail *why)
+{
+    char name[256] = "";
+    if (*s->worker_slot)
+        return 0;
+    if (gethostname(name, sizeof name - 1) || !*name)
+        return fail(why, E_CONFIG, "worker.slot: this host has no name; set worker.slot");
+    return setting_set(settings_table, s, "worker.slot", name, "worker.slot", why);
+}
+
+/* Names that become parts of topics, groups, transactional ids and folders. */
+static int check_name(const char *key, const char *value, struct fail *why)
+{
+    size_t good = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (value[good])
+        return fail(why, E_CONFIG, "%s: '%s' holds '%c'; letters, digits, '.', '_' and '-' are allowed", key,
+                    value, value[good]);
+    if (strcmp(value, ".") == 0 || strcmp(value, "..") == 0)
+        return fail(why, E_CONFIG, "%s: '%s' cannot be part of a folder's name", key, value);
+    return 0;
+}
+
+static int check(const struct settings *s, struct fail *why)
+{
+    int rc = check_name("worker.slot", s->worker_slot, why);
+    if (!rc)
+        rc = check_name("worker.group", s->worker_group, why);
+    if (!rc)
+        rc = check_name("topics.prefix", s->topics_prefix, why);
+    if (!rc && !s->worker_roles)
+        rc = fail(why, E_CONFIG, "worker.roles: expected at least one of infer and train");
+    if (!rc && strncmp(s->models_store, "file:///", 8) != 0)
+        rc = fail(why, E_CONFIG,
+                  "models.store: expected file:///FOLDER, got '%s' (other stores are not in this version)",
+                  s->models_store);
+    return rc;
+}
+
+int settings_load(struct settings *s, const char *path, const char *const *overrides, int count,
+                  struct fail *why)
+{
+    *s = (struct settings){0};
+    const char *file = path ? path : default_path();
+    int rc = setting_defaults(settings_table, s, why);
+    if (!rc && file)
+        rc = read_file(s, file, why);
+    for (int i = 0; i < count && !rc; i++)
+        rc = override(s, overrides[i], why);
+    if (!rc)
+        rc = fill_slot(s, why);
+    if (!rc)
+        rc = check(s, why);
+    if (!rc)
+        rc = kafka_settings_finish(s, file ? file : "defaults", why);
+    if (rc)
+        settings_free(s);
+    return rc;
+}
+
+void settings_free(struct settings *s)
+{
+    setting_free(settings_table, s);
+    *s = (struct settings){0};
+}
+
+static char *value_text(const struct setting *row, const struct settings *s)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (!f)
+        return NULL;
+    setting_print(row, s, true, f);
+    fclose(f);
+    return text;
+}
+
+void settings_warn(const struct settings *s)
+{
+    struct settings fresh = {0};
+    if (setting_defaults(settings_table, &fresh, NULL) == 0)
+        for (const struct setting *row = settings_table; row->key; row++) {
+            char *now = NULL, *then = NULL;
+            if (is_later(row) && (now = value_text(row, s)) && (then = value_text(row, &fresh)) &&
+                strcmp(now, then) != 0 && !(row->offset == AT(http_listen) && !*s->http_listen))
+                log_event(LOG_WARN, "setting without effect in this version", "key", row->key, NULL);
+            free(now);
+            free(then);
+        }
+    setting_free(settings_table, &fresh);
+}
+
+int settings_print(const struct settings *s, bool comments, FILE *out, struct fail *why)
+{
+    struct settings shown = *s; /* borrows everything but the pairs */
+    shown.kafka.pairs = calloc((size_t)s->kafka.count + 1, sizeof *shown.kafka.pairs);
+    if (!shown.kafka.pairs)
+        return fail(why, E_MEMORY, "out of memory while settings were printed");
+    static char masked[] = "***";
+    for (int i = 0; i < s->kafka.count; i++) {
+        shown.kafka.pairs[i] = s->kafka.pairs[i];
+        if (settings_kafka_secret(s->kafka.pairs[i].key))
+            shown.kafka.pairs[i].value = masked;
+    }
+    setting_write(settings_table, &shown, comments, out);
+    free(shown.kafka.pairs);
+    return 0;
+}
+
+int settings_print_reference(FILE *out, struct fail *why)
+{
+    struct settings s = {0};
+    int rc = setting_defaults(settings_table, &s, why);
+    if (!rc)
+        rc = setting_set(settings_table, &s, "kafka.bootstrap.servers", KAFKA_BOOTSTRAP_YAML, "default", why);
+    if (!rc) {
+        fputs("# Every setting with its default, as `millrace help config --yaml` prints it.\n"
+              "# ${VAR}, ${VAR:-default} and ${VAR:?message} work in values.\n",
+              out);
+        setting_write(settings_table, &s, true, out);
+    }
+    settings_free(&s);
+    return rc;
+}
