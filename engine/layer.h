@@ -23,7 +23,9 @@ struct layer_param {
     const char *suffix; /* "weight": the parameter is called "conv1.weight" */
     struct shape shape;
     enum param_role role;
-    int64_t fan_in, fan_out; /* for the initialisation of weights */
+    int init;                /* of weights: INIT_AUTO, INIT_HE, INIT_XAVIER (layers/settings.h) */
+    int64_t fan_in, fan_out; /* of weights */
+    float fill;              /* what everything else begins with */
 };
 
 /* One node while it is recorded. In forward the d* are none. In backward dx[i] is none when nobody wants the

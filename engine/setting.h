@@ -95,6 +95,10 @@ void setting_help(const struct setting *table, FILE *out);
 /* The struct as a YAML file, nested by the dots, each key under its help as a comment. */
 void setting_write(const struct setting *table, const void *from, bool comments, FILE *out);
 void setting_free(const struct setting *table, void *what);
+/* A deep copy over `to`, whose strings and maps are freed first (so `to` is zeroed or holds settings). */
+int setting_copy(const struct setting *table, void *to, const void *from, struct fail *why);
+/* The word that differs least from what was written (Levenshtein), for messages; NULL when n is 0. */
+const char *setting_nearest(const char *written, const char *const *words, int n);
 const char *setting_map_get(const struct setting_map *m, const char *key); /* NULL when absent */
 
 #endif
