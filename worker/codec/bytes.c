@@ -35,12 +35,19 @@ static bool bytes_reserve(struct bytes *b, size_t more)
     return true;
 }
 
+unsigned char *bytes_grow(struct bytes *to, size_t size)
+{
+    if (!bytes_reserve(to, size))
+        return NULL;
+    to->size += size;
+    return to->data + to->size - size;
+}
+
 void bytes_put(struct bytes *to, const void *data, size_t size)
 {
-    if (size == 0 || !bytes_reserve(to, size))
-        return;
-    memcpy(to->data + to->size, data, size);
-    to->size += size;
+    unsigned char *at = size ? bytes_grow(to, size) : NULL;
+    if (at)
+        memcpy(at, data, size);
 }
 
 void bytes_put_long(struct bytes *to, int64_t v)

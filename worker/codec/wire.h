@@ -73,6 +73,8 @@ void wire_check_tensor(struct wire *r, const char *name, const struct tensor_vie
 
 /* ---- writing: never fails at once, see struct bytes ---- */
 
+unsigned char *bytes_grow(struct bytes *to,
+                          size_t size); /* room for size more, to be filled; NULL: no memory */
 void bytes_put(struct bytes *to, const void *data, size_t size);
 void bytes_put_long(struct bytes *to, int64_t v); /* int, enum, counts and union indices too */
 void bytes_put_bool(struct bytes *to, bool v);
