@@ -16,7 +16,8 @@ void sha256_hex(const void *bytes, size_t size, char out[SHA256_HEX]);
 
 /* Checks that the store can be written; makes its folder. store: "file:///var/lib/millrace/models". */
 int store_check(const char *store, struct fail *why);
-/* Writes bytes as <store>/<model>/<name>, where name is "<sha256>.onnx" when NULL. Fills uri and sha256. An
+/* Writes bytes as <store>/<model>/<name>, where name is "<sha256>.onnx" when NULL; a name may have one folder
+ * ("checkpoints/x.safetensors"). Fills uri and sha256. An
  * equal file that is there already is left as it is. E_IO names the file and errno (disk full, no
  * permission). */
 int store_put(const char *store, const char *model, const char *name, const void *bytes, size_t size,
@@ -27,6 +28,11 @@ int store_get(const char *store, const char *uri, const char *sha256, void **byt
               struct fail *why);
 /* Deletes; a missing file is not an error. */
 int store_delete(const char *store, const char *uri, struct fail *why);
+/* Calls visit for every file of <store>/<model>/<folder>, in no order; a folder that does not exist has none.
+ * Visiting may delete the file. Stops at the first non-zero answer and returns it. */
+typedef int store_visit(void *arg, const char *uri, const char *name, struct fail *why);
+int store_list(const char *store, const char *model, const char *folder, store_visit *visit, void *arg,
+               struct fail *why);
 /* Model names: [A-Za-z0-9._-]{1,100}, not "." or "..". */
 int model_name_check(const char *name, struct fail *why);
 
