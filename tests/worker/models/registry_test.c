@@ -1,4 +1,6 @@
 /* The table of versions and aliases: last writer wins, deletion, resolution, records that do not belong. */
+#include "worker/models/registry.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,8 +9,6 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "worker/models/registry.h"
 
 static int apply(struct registry *r, const char *key, const struct model_version_event *e, struct fail *why)
 {

@@ -1,5 +1,7 @@
 /* The store on a temporary folder: what was put is whole, what was changed is noticed, nothing outside is
  * touched. */
+#include "worker/models/store.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "worker/models/store.h"
 
 struct place {
     char folder[64], store[STORE_URI];
