@@ -64,45 +64,61 @@ struct kafka_sink {
     struct sink base;
     struct session *session;
     struct handoff free;
-    int64_t put; /* batches put so far; the work thread's */
+    int64_t waited; /* batches of whose fate sink_wait has told */
 };
 
 struct session {
     const struct settings *settings;
     const struct session_role *role;
+    atomic_bool *stop;
+    struct watchdog *watchdog;
     struct client *consumer, *producer;
     rd_kafka_topic_t *topics[TOPICS]; /* the producer's handles */
     int partitions[TOPICS];
-    char input[TOPIC_NAME], transactional_id[300];
+    char input[TOPIC_NAME], transactional_id[600];
     rd_kafka_queue_t *queue; /* all partitions are forwarded here */
     struct kafka_source source;
     struct kafka_sink sink;
     struct batch *batches;
+    struct handoff sealed;
+    pthread_t committer_thread;
 
-    atomic_bool *stop;
-    /* Epochs: the source may hand out records of `building`, the committer may commit batches of `valid`; 0
-     * is none. A revoke closes the first, lets the second drain and closes it; an abort closes both and asks
+    /* The source may hand out records of the epoch `building`, the committer may commit batches of `valid`;
+     * 0: none. A revoke closes the first, lets the second drain and closes it; an abort closes both and asks
      * for a rewind. */
     atomic_uint_fast64_t building, valid;
     atomic_bool rewind_wanted;
-    pthread_mutex_t lock; /* guards `current`, what is broken, and the counts below */
+    uint64_t epochs; /* handed out so far; the poller's */
+
+    pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t settled_changed;
     struct assignment *current;
-    uint64_t epochs;    /* handed out so far; the poller's */
+    int64_t put;        /* batches put so far */
     int64_t settled;    /* batches committed or dropped, in the order they were put */
     int64_t dropped;    /* the number of the last one that was dropped; 0: none */
     struct fail broken; /* code 0: it works */
     atomic_bool is_broken;
 
-    struct handoff sealed;
-    pthread_t committer_thread;
-    atomic_int_fast64_t call_since_us; /* a transaction call is under way since; 0: none */
-    atomic_bool tainted;               /* an end of a transaction was uncertain: rebuild before the next */
-    int64_t drain_until_us; /* at the end: the committer gives up then; 0: no limit yet. Guarded by lock */
-    atomic_int_fast64_t delivered; /* delivery reports of the transaction under way */
-    struct fail refused;           /* the first report that failed in it; the committer's */
-    atomic_size_t limits[TOPICS];  /* the largest output each topic is known to take */
+    bool tainted;        /* a transaction call was repeated: rebuild before the next; the committer's */
+    int64_t delivered;   /* delivery reports of the transaction under way; the committer's */
+    struct fail refused; /* the first report that failed in it; the committer's */
+    atomic_int_fast64_t give_up_us; /* while closing: the committer gives up then; INT64_MAX: not closing */
+    atomic_size_t limits[TOPICS];   /* the largest output each topic is known to take */
 };
+
+/* Ends the process with E_RESTART's status when an armed time passes: for calls of librdkafka that may hang.
+ */
+struct watchdog {
+    pthread_t thread;
+    atomic_int_fast64_t deadline_us; /* 0: not armed */
+    _Atomic(const char *) doing;
+    atomic_bool closed;
+};
+
+int watchdog_open(struct watchdog *w, struct fail *why);
+void watchdog_close(struct watchdog *w);
+void watchdog_arm(struct watchdog *w, const char *doing, int64_t ms);
+void watchdog_disarm(struct watchdog *w);
 
 /* session.c: the first reason stays. */
 void session_break(struct session *s, const struct fail *reason);

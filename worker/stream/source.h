@@ -56,7 +56,8 @@ static inline int source_next(struct source *src, struct record *out, int timeou
     return src->ops->next(src, out, timeout_ms, why);
 }
 
-/* Writes into the batch what commits the records handed out since the last seal. */
+/* Writes into the batch what commits the records handed out since the last seal. SOURCE_CHANGED: they are no
+ * longer this worker's; the caller drops the batch. */
 static inline int source_seal(struct source *src, struct batch *b, enum seal how, struct fail *why)
 {
     return src->ops->seal(src, b, how, why);

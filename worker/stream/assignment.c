@@ -1,0 +1,207 @@
+/* The poller's part of a session: which partitions are ours, from which offset, in which epoch.
+ *
+ * An epoch ends for the source first and for the committer later: a revoke lets sealed batches drain, an
+ * abort closes both at once and rewinds. Everything built in an old epoch is dropped. Next to read:
+ * kafka_source.c. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "worker/service/log.h"
+#include "worker/stream/parts.h"
+
+enum { DRAIN_MS = 3000, ASK_MS = 2000 };
+
+struct assignment *assignment_hold(struct assignment *a)
+{
+    if (a)
+        atomic_fetch_add(&a->references, 1);
+    return a;
+}
+
+void assignment_release(struct assignment **a)
+{
+    if (*a && atomic_fetch_sub(&(*a)->references, 1) == 1) {
+        if ((*a)->group)
+            rd_kafka_consumer_group_metadata_destroy((*a)->group);
+        free(*a);
+    }
+    *a = NULL;
+}
+
+static struct assignment *assignment_new(struct session *s, const rd_kafka_topic_partition_list_t *from)
+{
+    struct assignment *a = calloc(1, sizeof *a + (size_t)from->cnt * sizeof a->positions[0]);
+    if (!a)
+        return NULL;
+    atomic_init(&a->references, 1);
+    a->epoch = ++s->epochs;
+    a->group = rd_kafka_consumer_group_metadata(s->consumer->rk);
+    a->count = from->cnt;
+    for (int i = 0; i < from->cnt; i++)
+        a->positions[i] = (struct position){from->elems[i].partition, from->elems[i].offset, -1, false};
+    return a;
+}
+
+/* Makes an assignment the current one and opens its epoch. */
+static void publish(struct session *s, struct assignment *a)
+{
+    pthread_mutex_lock(&s->lock);
+    struct assignment *old = s->current;
+    s->current = a;
+    pthread_mutex_unlock(&s->lock);
+    assignment_release(&old);
+    s->valid = a->epoch;
+    s->building = a->epoch;
+}
+
+static bool closing(struct session *s)
+{
+    return *s->stop || s->is_broken;
+}
+
+/* committed() of every partition; waits while another's open transaction makes an offset unstable or the
+ * broker is away. */
+static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *list, struct fail *why)
+{
+    for (bool told = false; !closing(s); told = true) {
+        rd_kafka_resp_err_t err = rd_kafka_committed(s->consumer->rk, list, ASK_MS);
+        for (int i = 0; !err && i < list->cnt; i++)
+            err = list->elems[i].err;
+        if (!err)
+            return 0;
+        int rc = client_fail(s->consumer, err, why, "committed offsets of %s", s->input);
+        if (rc == -E_DENIED || rc == -E_FENCED)
+            return rc;
+        if (!told)
+            log_event(LOG_WARN, "waiting for the group's offsets", "role", s->role->name, "text", why->text,
+                      NULL);
+    }
+    return fail(why, E_INTERRUPTED, "stopped while asking for offsets");
+}
+
+/* Where a partition begins that this group has never committed; or proof that what it committed is still
+ * there. */
+static int start_resolve(struct session *s, rd_kafka_topic_partition_t *p, struct fail *why)
+{
+    const char *reset = setting_map_get(&s->settings->kafka, "auto.offset.reset");
+    int64_t low, high;
+    rd_kafka_resp_err_t err =
+        rd_kafka_query_watermark_offsets(s->consumer->rk, p->topic, p->partition, &low, &high, ASK_MS);
+    if (err)
+        return client_fail(s->consumer, err, why, "offsets of %s [%d]", p->topic, (int)p->partition);
+    if (p->offset < 0)
+        p->offset = reset && (strcmp(reset, "latest") == 0 || strcmp(reset, "largest") == 0) ? high : low;
+    if (p->offset >= low)
+        return 0;
+    return fail(why, E_FAILED,
+                "%s [%d]: %lld records from offset %lld on were deleted by retention before they were read; "
+                "`kafka-consumer-groups --reset-offsets` on group %s.%s accepts the loss",
+                p->topic, (int)p->partition, (long long)(low - p->offset), (long long)p->offset,
+                s->settings->worker_group, s->role->name);
+}
+
+/* Fills the list with the offsets to read from. Asks again while the broker is away. */
+static int offsets_find(struct session *s, rd_kafka_topic_partition_list_t *list, struct fail *why)
+{
+    int rc = committed_get(s, list, why);
+    for (int i = 0; !rc && i < list->cnt; i++)
+        do
+            rc = start_resolve(s, &list->elems[i], why);
+        while (rc == -E_UNREACHABLE && !closing(s));
+    return rc;
+}
+
+/* Records must be on their way to the runner's queue before they can arrive. */
+static void forward(struct session *s, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_queue_t *q =
+            rd_kafka_queue_get_partition(s->consumer->rk, list->elems[i].topic, list->elems[i].partition);
+        if (!q)
+            continue;
+        rd_kafka_queue_forward(q, s->queue);
+        rd_kafka_queue_destroy(q);
+    }
+}
+
+static void assign(struct session *s, const rd_kafka_topic_partition_list_t *partitions)
+{
+    struct fail why = {0};
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(partitions);
+    struct assignment *a = NULL;
+    rd_kafka_resp_err_t err = 0;
+    if (offsets_find(s, list, &why))
+        goto out;
+    if (!(a = assignment_new(s, list))) {
+        fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);
+        goto out;
+    }
+    forward(s, list);
+    publish(s, a);
+    if ((err = rd_kafka_assign(s->consumer->rk, list)))
+        client_fail(s->consumer, err, &why, "assign %d partitions", list->cnt), why.code = E_REBUILD;
+    log_event(LOG_INFO, "partitions assigned", "role", s->role->name, "count", log_text("%d", list->cnt),
+              "epoch", log_text("%llu", (unsigned long long)a->epoch), NULL);
+out:
+    if (why.code) {
+        rd_kafka_assign(s->consumer->rk, NULL);
+        session_break(s, &why);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void revoke(struct session *s)
+{
+    s->building = 0;
+    bool lost = rd_kafka_assignment_lost(s->consumer->rk);
+    bool drained = !lost && session_wait_settled(s, now_us() + DRAIN_MS * 1000);
+    s->valid = 0;
+    rd_kafka_assign(s->consumer->rk, NULL);
+    log_event(LOG_INFO, "partitions revoked", "role", s->role->name, "sealed",
+              drained ? "committed" : "dropped", NULL);
+}
+
+void assignment_rebalance(void *session, rd_kafka_resp_err_t event,
+                          rd_kafka_topic_partition_list_t *partitions)
+{
+    if (event == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        assign(session, partitions);
+    else
+        revoke(session);
+}
+
+/* After an abort: every partition back to what is committed. The source accepts nothing until the seek has
+ * returned. */
+void assignment_rewind(struct session *s)
+{
+    struct fail why = {0};
+    rd_kafka_topic_partition_list_t *list = NULL;
+    struct assignment *a = NULL;
+    if (!atomic_exchange(&s->rewind_wanted, false))
+        return;
+    s->building = s->valid = 0;
+    if (rd_kafka_assignment(s->consumer->rk, &list) || list->cnt == 0)
+        goto out; /* a rebalance is under way: it begins at what is committed */
+    if (offsets_find(s, list, &why))
+        goto out;
+    rd_kafka_error_t *error = rd_kafka_seek_partitions(s->consumer->rk, list, ASK_MS);
+    if (error) {
+        fail(&why, E_REBUILD, "seek: %s", rd_kafka_error_string(error));
+        rd_kafka_error_destroy(error);
+        goto out;
+    }
+    for (int i = 0; i < list->cnt; i++)
+        if (list->elems[i].err)
+            fail(&why, E_REBUILD, "seek %s [%d]: %s", list->elems[i].topic, (int)list->elems[i].partition,
+                 rd_kafka_err2str(list->elems[i].err));
+    if (!why.code && !(a = assignment_new(s, list)))
+        fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);
+    if (!why.code)
+        publish(s, a);
+out:
+    if (why.code)
+        session_break(s, &why);
+    if (list)
+        rd_kafka_topic_partition_list_destroy(list);
+}

@@ -1,0 +1,410 @@
+/* Opens a session, runs its threads, and opens it again when it broke. Each thread's part is in a file of its
+ * own: assignment.c (poller), kafka_source.c (work), committer.c. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "worker/service/log.h"
+#include "worker/stream/parts.h"
+
+enum { CLOSE_MS = 3000, DESTROY_MS = 5000, ASK_MS = 5000, POLL_MS = 50 };
+enum { REBUILDS = 5, REBUILD_WINDOW_S = 600, FENCES = 3, FENCE_WINDOW_S = 60 };
+
+void session_break(struct session *s, const struct fail *reason)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!s->broken.code)
+        s->broken = *reason;
+    s->is_broken = true;
+    pthread_cond_broadcast(&s->settled_changed);
+    pthread_mutex_unlock(&s->lock);
+    s->building = 0;
+}
+
+int session_broken(struct session *s, struct fail *why)
+{
+    pthread_mutex_lock(&s->lock);
+    int rc = -(int)s->broken.code;
+    if (rc)
+        *why = s->broken;
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+static bool is_settled(const struct session *s)
+{
+    return s->settled == s->put;
+}
+
+bool session_wait_settled(struct session *s, int64_t until_us)
+{
+    struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
+    pthread_mutex_lock(&s->lock);
+    while (!is_settled(s) && !s->is_broken)
+        if (pthread_cond_timedwait(&s->settled_changed, &s->lock, &until))
+            break;
+    bool yes = is_settled(s);
+    pthread_mutex_unlock(&s->lock);
+    return yes;
+}
+
+/* ---- the sink ---- */
+
+static int sink_take_op(struct sink *base, struct batch **out, struct fail *why)
+{
+    struct kafka_sink *k = (struct kafka_sink *)base;
+    struct session *s = k->session;
+    *out = NULL;
+    while (!*out) {
+        if (*s->stop)
+            return fail(why, E_INTERRUPTED, "asked to stop");
+        int rc = session_broken(s, why);
+        if (rc)
+            return rc;
+        *out = handoff_take(&k->free, now_us() + 100000);
+    }
+    return 0;
+}
+
+static int sink_put_op(struct sink *base, struct batch **b, struct fail *why)
+{
+    struct kafka_sink *k = (struct kafka_sink *)base;
+    struct session *s = k->session;
+    if (!(*b)->assignment) { /* never sealed: nothing to commit */
+        batch_reset(*b);
+        handoff_put(&k->free, b);
+        return session_broken(s, why);
+    }
+    pthread_mutex_lock(&s->lock);
+    s->put++;
+    pthread_mutex_unlock(&s->lock);
+    handoff_put(&s->sealed, b);
+    return session_broken(s, why);
+}
+
+static int sink_wait_op(struct sink *base, struct fail *why)
+{
+    struct kafka_sink *k = (struct kafka_sink *)base;
+    struct session *s = k->session;
+    while (!session_wait_settled(s, now_us() + 500000)) {
+        int rc = session_broken(s, why);
+        if (rc)
+            return rc;
+    }
+    pthread_mutex_lock(&s->lock);
+    bool dropped = s->dropped > k->waited;
+    k->waited = s->settled;
+    pthread_mutex_unlock(&s->lock);
+    return dropped ? fail(why, E_ABORT, "the transaction was aborted or its partitions were revoked") : 0;
+}
+
+static size_t sink_limit_op(struct sink *base, enum topic topic)
+{
+    return ((struct kafka_sink *)base)->session->limits[topic];
+}
+
+static const struct sink_ops sink_ops = {sink_take_op, sink_put_op, sink_wait_op, sink_limit_op};
+
+/* ---- opening ---- */
+
+static void nap(struct session *s, int ms)
+{
+    struct timespec pause = {0, 50000000};
+    for (; ms > 0 && !*s->stop; ms -= 50)
+        nanosleep(&pause, NULL);
+}
+
+/* Waits for a broker that has every topic. Refusals are not waited for. */
+static int wait_for_topics(struct session *s, struct fail *why)
+{
+    char last[sizeof why->text] = "";
+    while (!*s->stop) {
+        int rc = topics_look(s->settings, ASK_MS, s->partitions, why);
+        if (rc && rc != -E_UNREACHABLE && rc != -E_FAILED)
+            return rc;
+        int t = 0;
+        while (!rc && t < TOPICS && s->partitions[t])
+            t++;
+        if (!rc && t == TOPICS)
+            return 0;
+        if (!rc)
+            fail(why, E_FAILED, "topic %s%s does not exist: `millrace topics create` makes it",
+                 s->settings->topics_prefix, topic_short_name(t));
+        if (strcmp(last, why->text) != 0)
+            log_event(LOG_WARN, "waiting for the broker", "role", s->role->name, "text", why->text, NULL);
+        snprintf(last, sizeof last, "%s", why->text);
+        nap(s, 500);
+    }
+    return fail(why, E_INTERRUPTED, "stopped while waiting for the broker");
+}
+
+static int open_producer(struct session *s, struct fail *why)
+{
+    const char *extra[] = {"transactional.id", s->transactional_id, NULL};
+    struct client template = {.owner = s, .delivered = committer_delivered};
+    int rc = client_open(&s->producer, s->settings, CLIENT_PRODUCER, extra, &template, why);
+    for (enum topic t = 0; !rc && t < TOPICS; t++) {
+        char full[TOPIC_NAME];
+        s->topics[t] = rd_kafka_topic_new(s->producer->rk, topic_full_name(s->settings, t, full), NULL);
+        if (!s->topics[t])
+            rc = client_fail(s->producer, rd_kafka_last_error(), why, "topic %s", full);
+    }
+    while (!rc) {
+        rd_kafka_error_t *error = rd_kafka_init_transactions(s->producer->rk, ASK_MS);
+        if (!error)
+            return 0;
+        rc = client_fail_transaction(error, "init_transactions", why);
+        if (rc == -E_RETRY && !*s->stop) {
+            log_event(LOG_WARN, "waiting for the transaction coordinator", "role", s->role->name, "text",
+                      why->text, NULL);
+            rc = 0;
+        }
+        if (*s->stop)
+            rc = fail(why, E_INTERRUPTED, "stopped while opening");
+    }
+    return rc;
+}
+
+static int open_consumer(struct session *s, struct fail *why)
+{
+    char group[300];
+    const char *extra[] = {"group.id",
+                           group,
+                           "auto.offset.reset",
+                           "error",
+                           "enable.partition.eof",
+                           "true",
+                           "group.instance.id",
+                           s->settings->worker_slot,
+                           NULL};
+    struct client template = {.owner = s, .rebalance = assignment_rebalance};
+    snprintf(group, sizeof group, "%s.%s", s->settings->worker_group, s->role->name);
+    if (s->settings->worker_membership == MEMBERSHIP_DYNAMIC)
+        extra[6] = NULL;
+    int rc = client_open(&s->consumer, s->settings, CLIENT_MEMBER, extra, &template, why);
+    if (rc)
+        return rc;
+    rd_kafka_poll_set_consumer(s->consumer->rk);
+    s->queue = rd_kafka_queue_new(s->consumer->rk);
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, s->input, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t err = rd_kafka_subscribe(s->consumer->rk, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    return err ? client_fail(s->consumer, err, why, "subscribe to %s", s->input) : 0;
+}
+
+static int open_batches(struct session *s, struct fail *why)
+{
+    s->batches = calloc((size_t)s->role->batches, sizeof *s->batches);
+    if (!s->batches)
+        return fail(why, E_MEMORY, "%d batches", s->role->batches);
+    for (int i = 0; i < s->role->batches; i++) {
+        struct batch *b = &s->batches[i];
+        handoff_put(&s->sink.free, &b);
+    }
+    return 0;
+}
+
+static void session_init(struct session *s, const struct settings *settings, const struct session_role *role,
+                         atomic_bool *stop, struct watchdog *watchdog)
+{
+    pthread_condattr_t attr;
+    s->settings = settings;
+    s->role = role;
+    s->stop = stop;
+    s->watchdog = watchdog;
+    s->give_up_us = INT64_MAX;
+    for (int t = 0; t < TOPICS; t++)
+        s->limits[t] = 17825792 - 4096;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->settled_changed, &attr);
+    pthread_condattr_destroy(&attr);
+    handoff_open(&s->sealed);
+    handoff_open(&s->sink.free);
+    s->sink.base.ops = &sink_ops;
+    s->sink.session = s;
+    kafka_source_open(&s->source, s);
+    topic_full_name(settings, role->input, s->input);
+    snprintf(s->transactional_id, sizeof s->transactional_id, "%s%s.%s", settings->topics_prefix,
+             settings->worker_slot, role->name);
+}
+
+/* ---- closing ---- */
+
+static void session_close(struct session *s)
+{
+    watchdog_arm(s->watchdog, "closing", DESTROY_MS);
+    kafka_source_close(&s->source);
+    if (s->queue)
+        rd_kafka_queue_destroy(s->queue);
+    for (int t = 0; t < TOPICS; t++)
+        if (s->topics[t])
+            rd_kafka_topic_destroy(s->topics[t]);
+    if (s->producer)
+        rd_kafka_purge(s->producer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    assignment_release(&s->current);
+    for (int i = 0; s->batches && i < s->role->batches; i++) {
+        assignment_release(&s->batches[i].assignment);
+        region_free(&s->batches[i].mem);
+    }
+    free(s->batches);
+    client_close(&s->producer);
+    client_close(&s->consumer);
+    handoff_free(&s->sealed);
+    handoff_free(&s->sink.free);
+    pthread_cond_destroy(&s->settled_changed);
+    pthread_mutex_destroy(&s->lock);
+    watchdog_disarm(s->watchdog);
+}
+
+/* ---- running ---- */
+
+struct work {
+    struct session *session;
+    session_work *run;
+    void *arg;
+    atomic_bool done;
+};
+
+static void *work_main(void *arg)
+{
+    struct work *w = arg;
+    struct session *s = w->session;
+    struct fail why = {0};
+    int rc = w->run(&s->source.base, &s->sink.base, w->arg, &why);
+    if (rc && rc != -E_INTERRUPTED)
+        session_break(s, &why);
+    w->done = true;
+    return NULL;
+}
+
+/* A record here was not forwarded: it would be lost, so everything is read again from what is committed. */
+static void on_stray(struct session *s, const rd_kafka_message_t *m)
+{
+    struct fail why = {0};
+    char text[300];
+    if (!m->err) {
+        log_event(LOG_WARN, "a record arrived outside its queue: rewinding", "role", s->role->name, NULL);
+        s->building = s->valid = 0;
+        s->rewind_wanted = true;
+        return;
+    }
+    rd_kafka_resp_err_t err = m->err;
+    if (err == RD_KAFKA_RESP_ERR__FATAL)
+        err = rd_kafka_fatal_error(s->consumer->rk, text, sizeof text);
+    int rc = client_fail(s->consumer, err, &why, "consumer of %s", s->input);
+    if (m->err == RD_KAFKA_RESP_ERR__FATAL && rc != -E_FENCED && rc != -E_DENIED)
+        why.code = E_REBUILD;
+    if (fail_class(why.code) == FAIL_REBUILD || why.code == E_DENIED)
+        session_break(s, &why);
+    else
+        log_event(LOG_DEBUG, "consumer", "role", s->role->name, "text", why.text, NULL);
+}
+
+static void poll_until_end(struct session *s, struct work *w)
+{
+    while (!*s->stop && !s->is_broken && !w->done) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(s->consumer->rk, POLL_MS);
+        if (m) {
+            on_stray(s, m);
+            rd_kafka_message_destroy(m);
+        }
+        assignment_rewind(s);
+    }
+}
+
+static int session_turn(struct session *s, session_work *run, void *arg, struct fail *why)
+{
+    struct work w = {.session = s, .run = run, .arg = arg};
+    pthread_t work_thread;
+    if (pthread_create(&s->committer_thread, NULL, committer_main, s))
+        return fail(why, E_MEMORY, "no thread for the committer");
+    if (pthread_create(&work_thread, NULL, work_main, &w)) {
+        handoff_close(&s->sealed);
+        pthread_join(s->committer_thread, NULL);
+        return fail(why, E_MEMORY, "no thread for the work");
+    }
+    poll_until_end(s, &w);
+    int64_t until_us = now_us() + CLOSE_MS * 1000;
+    s->building = 0;
+    s->give_up_us = s->is_broken ? now_us() : until_us;
+    pthread_join(work_thread, NULL);
+    session_wait_settled(s, until_us);
+    handoff_close(&s->sealed);
+    pthread_join(s->committer_thread, NULL);
+    s->valid = 0;
+    if (!s->is_broken) {
+        watchdog_arm(s->watchdog, "leaving the group", DESTROY_MS);
+        rd_kafka_consumer_close(s->consumer->rk);
+        watchdog_disarm(s->watchdog);
+    }
+    return session_broken(s, why);
+}
+
+/* Notes that something happened now; true when that is once too often within the window. */
+static bool too_often(int64_t *times_us, int most, int64_t window_s)
+{
+    memmove(times_us + 1, times_us, (size_t)(most - 1) * sizeof *times_us);
+    times_us[0] = now_us();
+    return times_us[most - 1] && times_us[0] - times_us[most - 1] < window_s * 1000000;
+}
+
+/* What a broken session means: 0 to open it again. */
+static int after_break(const struct session_role *role, int64_t *rebuilds_us, int64_t *fences_us,
+                       struct fail *why)
+{
+    if (fail_class(why->code) != FAIL_REBUILD)
+        return -(int)why->code;
+    log_event(LOG_WARN, "session is opened again", "role", role->name, "reason", fail_name(why->code), "text",
+              why->text, NULL);
+    if (why->code == E_FENCED && too_often(fences_us, FENCES, FENCE_WINDOW_S)) {
+        why->code = E_SLOT_TAKEN;
+        return fail_prefix(why, "fenced for the third time in %d s: another live worker owns this slot",
+                           FENCE_WINDOW_S);
+    }
+    if (too_often(rebuilds_us, REBUILDS + 1, REBUILD_WINDOW_S)) {
+        why->code = E_RESTART;
+        return fail_prefix(why, "more than %d rebuilds in %d s", REBUILDS, REBUILD_WINDOW_S);
+    }
+    return 0;
+}
+
+static int session_once(const struct settings *settings, const struct session_role *role, session_work *work,
+                        void *arg, atomic_bool *stop, struct watchdog *watchdog, struct fail *why)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return fail(why, E_MEMORY, "a session");
+    session_init(s, settings, role, stop, watchdog);
+    int rc = wait_for_topics(s, why);
+    if (!rc)
+        rc = open_batches(s, why);
+    if (!rc)
+        rc = open_producer(s, why);
+    if (!rc)
+        rc = open_consumer(s, why);
+    if (!rc)
+        rc = session_turn(s, work, arg, why);
+    session_close(s);
+    free(s);
+    return rc;
+}
+
+int session_run(const struct settings *s, const struct session_role *role, session_work *work, void *arg,
+                atomic_bool *stop, struct fail *why)
+{
+    int64_t rebuilds_us[REBUILDS + 1] = {0}, fences_us[FENCES] = {0};
+    struct watchdog watchdog;
+    int rc = watchdog_open(&watchdog, why);
+    if (rc)
+        return rc;
+    do {
+        rc = session_once(s, role, work, arg, stop, &watchdog, why);
+        if (rc == -E_INTERRUPTED && *stop)
+            rc = 0;
+    } while (rc && !(rc = after_break(role, rebuilds_us, fences_us, why)) && !*stop);
+    watchdog_close(&watchdog);
+    return rc;
+}
