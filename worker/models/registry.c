@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/codec/model_spec.h"
 #include "worker/models/store.h"
 #include "worker/service/log.h"
 #include "worker/stream/reader.h"
@@ -200,45 +201,29 @@ static int unknown(struct span spec, const char *what, struct fail *why)
                 spec.data ? spec.data : "", what);
 }
 
-/* "3" -> 3; 0: not a version number. */
-static int64_t version_parse(const char *text)
-{
-    int64_t v = 0;
-    if (!*text || *text == '0' || strlen(text) > 18)
-        return 0;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9')
-            return 0;
-        v = 10 * v + (*text - '0');
-    }
-    return v;
-}
-
-int registry_resolve(const struct registry *r, struct span spec, const struct model_version_event **version,
+int registry_resolve(const struct registry *r, struct span text, const struct model_version_event **version,
                      const char **variant, struct fail *why)
 {
-    char name[KEY];
-    if (!spec.data || !spec.size || spec.size >= KEY || memchr(spec.data, 0, spec.size))
-        return unknown(spec, "NAME, NAME@ALIAS or NAME@VERSION is expected", why);
-    memcpy(name, spec.data, spec.size);
-    name[spec.size] = 0;
-    char *at = strchr(name, '@');
-    if (at)
-        *at++ = 0;
-    if (model_name_check(name, NULL))
-        return unknown(spec, "NAME, NAME@ALIAS or NAME@VERSION is expected", why);
-    int64_t number = at ? version_parse(at) : 0;
-    if (number) {
-        const struct model_version_event *v = registry_version(r, name, number);
+    struct model_spec spec;
+    char name[KEY], alias[KEY] = "champion";
+    int rc = model_spec_parse(&spec, text, why);
+    if (rc)
+        return rc;
+    snprintf(name, sizeof name, "%.*s", (int)spec.name.size, spec.name.data);
+    if (spec.version) {
+        const struct model_version_event *v = registry_version(r, name, spec.version);
         if (!v)
-            return unknown(spec, "there is no such version", why);
+            return unknown(text, "there is no such version", why);
         *version = v;
         *variant = "";
         return 0;
     }
-    const struct model_version_event *a = registry_alias(r, name, at ? at : "champion");
+    if (spec.alias.data)
+        snprintf(alias, sizeof alias, "%.*s", (int)spec.alias.size, spec.alias.data);
+    const struct model_version_event *a = registry_alias(r, name, alias);
     if (!a || a->traffic <= 0)
-        return unknown(spec, at ? "the model has no such alias" : "the model has no champion", why);
+        return unknown(text, spec.alias.data ? "the model has no such alias" : "the model has no champion",
+                       why);
     const struct model_version_event *v = registry_version(r, name, a->version);
     *version = v ? v : a; /* an alias's event repeats the version's artefact */
     *variant = a->alias;

@@ -25,9 +25,9 @@ const struct model_version_event *registry_at(const struct registry *r, int i, c
 
 /* "name", "name@alias", "name@version": what answers and under which variant ("champion" for a bare name, the
  * alias, or
- * "" for a version). E_UNKNOWN_MODEL when there is none. REJECTED and RETIRED versions still answer by
- * number. */
-int registry_resolve(const struct registry *r, struct span spec, const struct model_version_event **version,
+ * "" for a version). E_UNKNOWN_MODEL when there is none, E_BAD_REQUEST for another form. REJECTED and RETIRED
+ * versions still answer by number. */
+int registry_resolve(const struct registry *r, struct span text, const struct model_version_event **version,
                      const char **variant, struct fail *why);
 
 /* Reads the whole topic to its stable end into a new registry; for commands and for a trainer's next version

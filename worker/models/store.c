@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "worker/codec/model_spec.h"
+
 #define SCHEME    "file://"
 #define MAX_BYTES ((uint64_t)4 << 30)
 
@@ -42,10 +44,8 @@ static bool name_good(const char *name, size_t size)
 
 int model_name_check(const char *name, struct fail *why)
 {
-    size_t size = strlen(name);
-    if (size > 100 || !name_good(name, size))
-        return fail(why, E_BAD_REQUEST, "model name \"%.120s\": 1 to 100 of A-Z a-z 0-9 . _ - are allowed",
-                    name);
+    if (!model_name_valid((struct span){name, strlen(name)}))
+        return fail(why, E_BAD_REQUEST, "model name \"%.120s\": %s", name, MODEL_NAME_RULE);
     return 0;
 }
 

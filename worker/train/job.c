@@ -1,0 +1,236 @@
+/* What a job says, checked: hyperparameters by their table, names, rates and ranges. The file form is
+ * job_file.c, the rows dataset.c. Next to read: run.c, which trains. */
+#include "worker/train/job.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/models/store.h"
+#include "worker/service/embedded.h"
+
+/* What the table describes; mean and std are texts until they are parsed. */
+struct texts {
+    struct job_settings s;
+    int optimizer;
+    char *mean, *std;
+};
+
+#define OPTIMIZERS "sgd"
+
+const struct setting job_hyperparameters[] = {
+    {"optimizer", SETTING_CHOICE, offsetof(struct texts, optimizer), "sgd", 0, 0, OPTIMIZERS,
+     "how weights are changed", false},
+    {"learning_rate", SETTING_REAL, offsetof(struct texts, s.learning_rate), "0.01", 0, 1e6, NULL,
+     "step width", false},
+    {"momentum", SETTING_REAL, offsetof(struct texts, s.optim.momentum), "0", 0, 1, NULL,
+     "share of the last step that is kept", false},
+    {"weight_decay_l1", SETTING_REAL, offsetof(struct texts, s.optim.weight_decay_l1), "0", 0, 1e6, NULL,
+     "times the sign of a weight, added to its gradient", false},
+    {"weight_decay_l2", SETTING_REAL, offsetof(struct texts, s.optim.weight_decay_l2), "0", 0, 1e6, NULL,
+     "times a weight, added to its gradient", false},
+    {"batch_size", SETTING_INT, offsetof(struct texts, s.batch_size), "64", 0, 1e9, NULL,
+     "rows of a step; 0: the whole set in one step", false},
+    {"epochs", SETTING_INT, offsetof(struct texts, s.epochs), "10", 1, 1e6, NULL,
+     "times that every row is used", false},
+    {"seed", SETTING_INT, offsetof(struct texts, s.seed), "1", 0, 9e15, NULL,
+     "of fresh weights, the order of rows and dropout", false},
+    {"mean", SETTING_STRING, offsetof(struct texts, mean), "", 0, 1000, NULL,
+     "of UINT8 rows: (x / 255 - mean) / std; one number, or one a channel: \"0.5, 0.5, 0.5\"", false},
+    {"std", SETTING_STRING, offsetof(struct texts, std), "", 0, 1000, NULL, "as mean; above 0", false},
+    {0},
+};
+
+/* "0.5, 0.5" -> floats. */
+static int numbers_parse(const char *text, const char *what, float out[JOB_CHANNELS], int *count,
+                         struct fail *why)
+{
+    const char *at = text + strspn(text, " ");
+    *count = 0;
+    while (*at) {
+        char *end;
+        float v = strtof(at, &end);
+        if (end == at || !isfinite(v))
+            return fail(why, E_CONFIG, "%s: \"%.100s\": numbers with commas between them are expected", what,
+                        text);
+        if (*count == JOB_CHANNELS)
+            return fail(why, E_CONFIG, "%s: at most %d channels", what, JOB_CHANNELS);
+        out[(*count)++] = v;
+        at = end + strspn(end, " ");
+        if (*at && *at++ != ',')
+            return fail(why, E_CONFIG, "%s: \"%.100s\": a comma is expected at \"%.20s\"", what, text,
+                        at - 1);
+        at += strspn(at, " ");
+    }
+    return 0;
+}
+
+static int normalisation_parse(struct texts *t, struct fail *why)
+{
+    struct job_settings *s = &t->s;
+    int rc = numbers_parse(t->mean, "mean", s->mean, &s->mean_count, why);
+    if (rc || (rc = numbers_parse(t->std, "std", s->std, &s->std_count, why)))
+        return rc;
+    if (s->mean_count != s->std_count)
+        return fail(why, E_CONFIG, "mean has %d numbers, std %d: give both, with as many numbers",
+                    s->mean_count, s->std_count);
+    for (int i = 0; i < s->std_count; i++)
+        if (!(s->std[i] > 0))
+            return fail(why, E_CONFIG, "std: %g: numbers above 0 are expected", (double)s->std[i]);
+    return 0;
+}
+
+int job_settings_parse(struct job_settings *out, const struct text_pair *pairs, int count, const char *where,
+                       struct fail *why)
+{
+    struct texts t = {0};
+    int rc = setting_defaults(job_hyperparameters, &t, why);
+    for (int i = 0; !rc && i < count; i++)
+        rc = setting_set(job_hyperparameters, &t, pairs[i].key, pairs[i].value, where, why);
+    if (!rc && (rc = normalisation_parse(&t, why)))
+        rc = fail_prefix(why, "%s", where);
+    if (!rc) {
+        *out = t.s;
+        out->optimizer = OPTIMIZERS;
+    }
+    setting_free(job_hyperparameters, &t);
+    return rc;
+}
+
+const struct loss_type *job_loss_type(enum job_loss loss)
+{
+    static const char *const names[] = {NULL, "cross_entropy", "mse", "log_loss"};
+    return loss > LOSS_UNKNOWN && loss <= LOSS_LOG_LOSS ? loss_find(names[loss]) : NULL;
+}
+
+static int ranges_check(const struct training_job *job, struct fail *why)
+{
+    if (job->dataset_count == 0)
+        return fail(why, E_JOB, "dataset: no offset range is given");
+    for (int i = 0; i < job->dataset_count; i++) {
+        const struct offset_range *r = &job->dataset[i];
+        if (!*r->topic || r->partition < 0 || r->start_offset < 0 || r->end_offset < r->start_offset)
+            return fail(why, E_JOB, "dataset[%d]: %.200s/%d from %lld to %lld is not a range of offsets", i,
+                        r->topic, r->partition, (long long)r->start_offset, (long long)r->end_offset);
+    }
+    return 0;
+}
+
+static int promote_check(const struct training_job *job, struct fail *why)
+{
+    static const char *const names[] = {"accuracy", "loss",          "val_accuracy",
+                                        "val_loss", "test_accuracy", "test_loss"};
+    const char *m = job->promote_metric;
+    size_t i, n = sizeof names / sizeof *names;
+    if (!job->promote_automatic)
+        return 0;
+    for (i = 0; i < n && strcmp(m, names[i]) != 0; i++)
+        ;
+    if (i == n)
+        return fail(
+            why, E_JOB,
+            "promote.metric: \"%.100s\" is not one of accuracy, loss, val_accuracy, val_loss, test_accuracy, "
+            "test_loss",
+            m);
+    if (strstr(m, "loss") && !job->promote_minimize)
+        return fail(why, E_JOB, "promote.metric: the lower a %s the better: set promote.minimize", m);
+    if ((strncmp(m, "val_", 4) == 0 && !(job->validation_rate > 0)) ||
+        (strncmp(m, "test_", 5) == 0 && !(job->test_rate > 0)))
+        return fail(why, E_JOB, "promote.metric: %s needs %s above 0", m,
+                    m[0] == 'v' ? "validation_rate" : "test_rate");
+    if (!(job->promote_min_improvement >= 0))
+        return fail(why, E_JOB, "promote.min_improvement: %g: at least 0 is expected",
+                    job->promote_min_improvement);
+    return 0;
+}
+
+static bool rate_good(double v)
+{
+    return v >= 0 && v < 1;
+}
+
+int job_check(const struct training_job *job, bool with_data, struct job_settings *out, struct fail *why)
+{
+    int rc = model_name_check(job->model, why);
+    if (rc)
+        return fail_prefix(why, "model");
+    if (!*job->network && job->base_version < 1)
+        return fail(why, E_JOB, "network: a name, YAML text, or base_version is expected");
+    if (*job->network && job->base_version)
+        return fail(why, E_JOB,
+                    "network and base_version: one of them says where the layers come from, not both");
+    if (!rate_good(job->validation_rate) || !rate_good(job->test_rate) ||
+        !rate_good(job->validation_rate + job->test_rate))
+        return fail(why, E_JOB,
+                    "validation_rate %g and test_rate %g: each from 0 to below 1, and so their sum",
+                    job->validation_rate, job->test_rate);
+    if (!job_loss_type(job->loss))
+        return fail(why, E_JOB, "loss: one of %s is expected", loss_names());
+    if (job->checkpoint_every < 0 || job->patience < 0 || job->max_runtime_s < 0 || !(job->min_delta >= 0))
+        return fail(why, E_JOB, "checkpoint_every, patience, max_runtime_s and min_delta are at least 0");
+    if (job->patience > 0 && !(job->validation_rate > 0))
+        return fail(why, E_JOB, "stopping.patience looks at val_loss: it needs validation_rate above 0");
+    if ((rc = promote_check(job, why)) || (with_data && (rc = ranges_check(job, why))))
+        return rc;
+    return job_settings_parse(out, job->hyperparameters, job->hyperparameter_count, "hyperparameters", why);
+}
+
+static int network_unknown(const char *name, struct fail *why)
+{
+    char known[200] = "";
+    for (const struct embedded *e = embedded_files; e->path; e++) {
+        int n = (int)strlen(e->path) - (int)strlen("config/.yaml");
+        bool network = strncmp(e->path, "config/", 7) == 0 && n > 0 && strstr(e->text, "\nnetwork:");
+        if (!network || strlen(known) + (size_t)n + 3 > sizeof known)
+            continue;
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%.*s", *known ? ", " : "", n,
+                 e->path + 7);
+    }
+    return fail(why, E_JOB, "network: \"%.100s\" is neither shipped (%s) nor YAML text nor a file's path",
+                name, known);
+}
+
+int job_network(struct graph **out, const char *network, struct fail *why)
+{
+    char path[160];
+    size_t size;
+    if (strchr(network, '\n'))
+        return network_parse(out, "network", network, strlen(network), why);
+    snprintf(path, sizeof path, "config/%.100s.yaml", network);
+    const char *text = embedded_find(path, &size);
+    if (!text || (strncmp(text, "network:", 8) != 0 && !strstr(text, "\nnetwork:")))
+        return network_unknown(network, why);
+    return network_parse(out, path, text, size, why);
+}
+
+static const char *output_rule(enum job_loss loss)
+{
+    return loss == LOSS_CROSS_ENTROPY ? "softmax" : loss == LOSS_LOG_LOSS ? "sigmoid" : "none";
+}
+
+int job_prepare(struct graph *g, const struct training_job *job, const struct job_settings *h,
+                struct fail *why)
+{
+    int64_t channels = g->input.dim[0], outputs = shape_size(graph_output(g));
+    if (job->label_count && job->label_count != outputs)
+        return fail(why, E_JOB, "labels: %d names, but the network has %lld outputs", job->label_count,
+                    (long long)outputs);
+    if (job->label_count) {
+        int rc = graph_set_labels(g, job->label_count, job->labels, why);
+        if (rc)
+            return rc;
+    }
+    if (h->mean_count > 1 && h->mean_count != channels)
+        return fail(why, E_JOB, "mean, std: %d numbers, but the network's input has %lld channels",
+                    h->mean_count, (long long)channels);
+    if (h->mean_count && channels > JOB_CHANNELS)
+        return fail(why, E_JOB, "mean, std: at most %d channels", JOB_CHANNELS);
+    for (int i = 0; h->mean_count && i < channels; i++) {
+        g->mean[i] = h->mean[h->mean_count > 1 ? i : 0];
+        g->std[i] = h->std[h->mean_count > 1 ? i : 0];
+        g->channels_normalised = i + 1;
+    }
+    snprintf(g->output, sizeof g->output, "%s", output_rule(job->loss));
+    return 0;
+}

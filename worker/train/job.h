@@ -1,0 +1,60 @@
+/* A training job: its hyperparameters, its checks, the network it trains, and the YAML file it is written in.
+ * The record itself is struct training_job of codec/record.h. Nothing here talks to Kafka but job_resolve. */
+#ifndef WORKER_TRAIN_JOB_H
+#define WORKER_TRAIN_JOB_H
+
+#include "engine/graph.h"
+#include "engine/loss.h"
+#include "engine/optim.h"
+#include "engine/setting.h"
+#include "worker/codec/record.h"
+#include "worker/service/settings.h"
+
+enum { JOB_CHANNELS = 16, JOB_ALL_PARTITIONS = -1 };
+
+/* The hyperparameters of a job, parsed; plain data. */
+struct job_settings {
+    const char *optimizer; /* static */
+    double learning_rate;
+    struct optim_settings optim;
+    int64_t batch_size; /* rows of an optimiser step; 0: the whole set */
+    int64_t epochs;
+    int64_t seed;
+    float mean[JOB_CHANNELS], std[JOB_CHANNELS];
+    int mean_count, std_count; /* 0: not given; else 1 (all channels) or one a channel, and equal */
+};
+
+/* For `help`: every hyperparameter with default, bounds and meaning. */
+extern const struct setting job_hyperparameters[];
+
+/* An unknown name, a wrong value: E_CONFIG with the nearest known name; `where` begins the text. */
+int job_settings_parse(struct job_settings *out, const struct text_pair *pairs, int count, const char *where,
+                       struct fail *why);
+
+/* Everything that can be said about a TRAIN job without its data: names, ranges, rates, loss, rule, and the
+ * hyperparameters into *out. `with_data` false: the data set comes from a file. E_JOB or E_CONFIG. */
+int job_check(const struct training_job *job, bool with_data, struct job_settings *out, struct fail *why);
+
+const struct loss_type *job_loss_type(enum job_loss loss); /* NULL: unknown */
+
+/* The network a job names: a shipped file ("lenet") or its YAML text, which holds a newline. */
+int job_network(struct graph **out, const char *network, struct fail *why);
+/* Writes the job's labels, preprocessing and output rule into a graph that is to be trained. */
+int job_prepare(struct graph *g, const struct training_job *job, const struct job_settings *h,
+                struct fail *why);
+
+/* Reads a job file; strings live in mem. Ranges are as written: partition JOB_ALL_PARTITIONS, start_offset
+ * READER_BEGINNING or READER_END, end_offset READER_END until job_resolve. `network` that is a path (it has a
+ * slash or ends in .yaml) is replaced by the file's text. E_CONFIG with file:line:column. */
+int job_file_read(struct training_job *out, const char *path, struct region *mem, struct fail *why);
+/* Reads a JSON list of ranges, what `send --samples` prints, over job->dataset. */
+int job_ranges_read(struct training_job *job, const char *path, struct region *mem, struct fail *why);
+/* Fixes the ranges: all partitions, earliest and latest as they are now, short topic names to full ones.
+ * E_CONFIG when nothing is left to read. */
+int job_resolve(struct training_job *job, const struct settings *s, int timeout_ms, struct region *mem,
+                struct fail *why);
+
+/* "digits-20260102T030405-9f3c2a": the model, the time, and something random. NULL: out of memory. */
+const char *job_id_make(const char *model, struct region *mem);
+
+#endif
