@@ -8,18 +8,17 @@
 #include "worker/commands/command.h"
 #include "worker/service/text.h"
 
+extern const struct command command_bench;
+extern const struct command command_check;
 extern const struct command command_help;
+extern const struct command command_inspect;
 extern const struct command command_send;
 extern const struct command command_tail;
 extern const struct command command_topics;
 
 /* In the order of `millrace help`. */
 const struct command *const command_table[] = {
-    &command_topics,
-    &command_send,
-    &command_tail,
-    &command_help,
-    NULL,
+    &command_topics, &command_send, &command_tail, &command_help, NULL,
 };
 
 /* The one thing that signal handlers write. */

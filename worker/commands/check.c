@@ -1,0 +1,189 @@
+/* `check`: whether a worker with this configuration would be well, a line each: what was looked at, ok or
+ * not, and in the words of whoever refused, what to do.
+ * Next to read: worker/stream/topics.h, worker/models/store.h. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/backend.h"
+#include "worker/codec/record.h"
+#include "worker/commands/command.h"
+#include "worker/models/store.h"
+#include "worker/service/text.h"
+#include "worker/stream/reader.h"
+
+struct options {
+    bool print;
+};
+
+static const struct setting options[] = {
+    {"print", SETTING_BOOL, offsetof(struct options, print), "false", 0, 0, NULL,
+     "print the effective settings as YAML, secrets masked, and check nothing more", false},
+    {0},
+};
+
+struct checker {
+    const struct context *cx;
+    int lines, bad;
+    enum fail_code worst; /* E_UNREACHABLE when a server was missing, else E_CONFIG */
+};
+
+static void line(struct checker *c, const char *what, bool ok, const char *detail)
+{
+    if (c->cx->json) {
+        fputs(c->lines ? ",\n{\"check\":" : "[{\"check\":", stdout);
+        text_print_json(what, strlen(what), stdout);
+        printf(",\"ok\":%s,\"detail\":", ok ? "true" : "false");
+        text_print_json(detail, strlen(detail), stdout);
+        putchar('}');
+    } else {
+        printf("%-7s %-28s %s\n", ok ? "ok" : "not ok", what, detail);
+    }
+    c->lines++;
+    c->bad += !ok;
+}
+
+/* A line from what a function returned; true when it was well. */
+static bool outcome(struct checker *c, const char *what, int rc, const struct fail *why, const char *detail)
+{
+    line(c, what, rc == 0, rc ? why->text : detail);
+    if (rc == -E_UNREACHABLE)
+        c->worst = E_UNREACHABLE;
+    return rc == 0;
+}
+
+static void check_schemas(struct checker *c)
+{
+    struct fail why;
+    int count = 0, rc = 0;
+    char detail[100];
+    const struct record_type *t;
+    for (int i = 0; !rc && (t = record_type_at(i)); i++)
+        for (int version = 1; !rc && version <= t->version; version++, count++) {
+            const char *text = record_schema(t, version);
+            json_t *schema = text ? json_loads(text, 0, NULL) : NULL;
+            if (!schema)
+                rc = fail(&why, E_CONFIG, "%s version %d: %s", t->name, version,
+                          text ? "no JSON" : "not in this binary");
+            json_decref(schema);
+        }
+    snprintf(detail, sizeof detail, "%d record types in this binary", count);
+    outcome(c, "schemas", rc, &why, detail);
+}
+
+/* The folder, or where it would be made, is a folder that can be written. */
+static int folder_writable(const char *key, const char *path, struct fail *why)
+{
+    char at[4096];
+    struct stat st;
+    snprintf(at, sizeof at, "%s", path);
+    while (stat(at, &st) && errno == ENOENT) {
+        char *slash = strrchr(at, '/');
+        if (!slash)
+            snprintf(at, sizeof at, ".");
+        else if (slash == at)
+            at[1] = 0;
+        else
+            *slash = 0;
+    }
+    if (stat(at, &st) || !S_ISDIR(st.st_mode))
+        return fail(why, E_CONFIG, "%s: %s is no folder", key, at);
+    if (access(at, W_OK | X_OK))
+        return fail(why, E_CONFIG, "%s: %s cannot be written: %s; give it to this user or set %s elsewhere",
+                    key, at, strerror(errno), key);
+    return 0;
+}
+
+static void check_folders(struct checker *c)
+{
+    const struct settings *s = &c->cx->settings;
+    struct fail why;
+    int rc = folder_writable("worker.state_dir", s->worker_state_dir, &why);
+    outcome(c, "worker.state_dir", rc, &why, s->worker_state_dir);
+    rc = folder_writable("models.store", s->models_store + strlen("file://"), &why);
+    if (!rc)
+        rc = store_check(s->models_store, &why);
+    outcome(c, "models.store", rc, &why, s->models_store);
+}
+
+static void check_engine(struct checker *c)
+{
+    const struct settings *s = &c->cx->settings;
+    struct backend *be = NULL;
+    struct fail why;
+    int rc = backend_open(&be, s->engine_backend, (int)s->engine_threads, &why);
+    outcome(c, "engine.backend", rc, &why, rc ? "" : backend_describe(be));
+    backend_close(&be);
+}
+
+/* Asking for offsets needs the permission to describe and read; what else a broker forbids shows only when it
+ * is done. */
+static void check_topic(struct checker *c, enum topic t, int partitions)
+{
+    const struct context *cx = c->cx;
+    struct fail why;
+    int64_t start = 0, end = 0, held = 0;
+    int rc = 0;
+    char name[TOPIC_NAME], detail[120];
+    topic_full_name(&cx->settings, t, name);
+    if (!partitions)
+        rc = fail(&why, E_CONFIG, "missing, or hidden from this user; `millrace topics create` makes it");
+    else if (t == TOPIC_MODELS && partitions != 1)
+        rc = fail(&why, E_CONFIG, "has %d partitions, must have one: it is read as one log", partitions);
+    for (int p = 0; !rc && p < partitions && p < 4; p++) {
+        rc = topic_offsets(&cx->settings, name, p, cx->timeout_ms, &start, &end, &why);
+        held += end - start;
+    }
+    snprintf(detail, sizeof detail, "%d partition%s, %lld offset%s in %s", partitions,
+             partitions == 1 ? "" : "s", (long long)held, held == 1 ? "" : "s",
+             partitions > 4 ? "the first four" : "use");
+    outcome(c, name, rc, &why, detail);
+}
+
+static void check_kafka(struct checker *c)
+{
+    const struct context *cx = c->cx;
+    const char *servers = setting_map_get(&cx->settings.kafka, "bootstrap.servers");
+    int partitions[TOPICS];
+    struct fail why;
+    int rc = topics_look(&cx->settings, cx->timeout_ms, partitions, &why);
+    if (!outcome(c, "broker", rc, &why, servers ? servers : "answers"))
+        return;
+    for (int t = 0; t < TOPICS && !command_stop; t++)
+        check_topic(c, (enum topic)t, partitions[t]);
+}
+
+static int run(const struct context *cx, struct fail *why)
+{
+    const struct options *o = cx->options;
+    struct checker c = {.cx = cx, .worst = E_CONFIG};
+    if (o->print)
+        return settings_print(&cx->settings, false, stdout, why);
+    line(&c, "configuration", true, "every key is known and within its bounds");
+    check_schemas(&c);
+    check_folders(&c);
+    check_engine(&c);
+    fflush(stdout); /* what follows may wait */
+    check_kafka(&c);
+    if (cx->json)
+        puts("]");
+    if (command_stop)
+        return fail(why, E_INTERRUPTED, "stopped before all was looked at");
+    if (c.bad)
+        return fail(why, c.worst, "%d of %d not ok", c.bad, c.lines);
+    return 0;
+}
+
+const struct command command_check = {
+    .name = "check",
+    .max_operands = 0,
+    .summary = "configuration, model store, broker and topics: well or not, in words",
+    .text = "Exit status 3 when something is not well, 4 when no broker answers within --timeout.",
+    .options = options,
+    .options_size = sizeof(struct options),
+    .needs_settings = true,
+    .run = run,
+};
