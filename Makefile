@@ -78,6 +78,20 @@ $(B)/embedded.c: $(EMBED) Makefile
 $(B)/embedded.o: $(B)/embedded.c
 	$(CC) -std=gnu11 -fPIE -I. -c -o $@ $<
 
+# Fuzzing wants clang; only what a target needs is compiled again. What it finds new stays in build/fuzz/corpus.
+FUZZ_SECONDS ?= 60
+CFLAGS_fuzz  := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LINK_fuzz    := -fsanitize=fuzzer,address,undefined
+FUZZ_RECORD  := tests/fuzz/record_fuzz.c engine/fail.c engine/tensor.c worker/service/region.c \
+                worker/service/embedded.c $(filter-out %/container.c,$(wildcard worker/codec/*.c))
+$(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: fuzz-record
+fuzz-record:
+	$(MAKE) FLAVOUR=fuzz CC=clang-14 $(BUILD_ROOT)/fuzz/record_fuzz
+	@mkdir -p $(BUILD_ROOT)/fuzz/corpus
+	$(BUILD_ROOT)/fuzz/record_fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(BUILD_ROOT)/fuzz/corpus tests/fuzz/corpus/record
+
 clean:
 	rm -rf $(BUILD_ROOT)
 
