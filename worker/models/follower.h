@@ -1,0 +1,26 @@
+/* Follows the models topic on a thread of its own and knows which model answers to which name now. Loads what is promoted as soon
+ * as the event is stable, so that the runner only swaps. Every function but open and close may be called by any thread. */
+#ifndef WORKER_MODELS_FOLLOWER_H
+#define WORKER_MODELS_FOLLOWER_H
+
+#include "worker/models/model.h"
+#include "worker/service/settings.h"
+
+struct follower;
+
+/* Starts the thread; it waits for the broker by itself. `s` must outlive the follower. */
+int follower_open(struct follower **out, const struct settings *s, struct fail *why);
+void follower_close(struct follower **f);
+
+/* Waits until the topic has been read to its stable end once; false: not within the time. */
+bool follower_wait_ready(struct follower *f, int timeout_ms);
+/* Waits until everything that was stable at the time of the call has been read. E_RETRY: not within the time. */
+int follower_catch_up(struct follower *f, int timeout_ms, struct fail *why);
+/* Counts up with every event that was applied: while it stands, what was resolved stays right. */
+uint64_t follower_changes(struct follower *f);
+/* The model that `spec` ("name", "name@alias", "name@version") means now, held for the caller, and the variant's name in
+ * variant[102]. E_UNKNOWN_MODEL: there is none, or it cannot be loaded (the text says which). E_IO: the store failed; E_BAD_REQUEST. */
+int follower_find(struct follower *f, struct span spec, struct model **out, char variant[102],
+                  struct fail *why);
+
+#endif
