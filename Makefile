@@ -15,7 +15,9 @@ WARN     := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-pr
 HARDEN   := -fPIE -fstack-protector-strong -D_GNU_SOURCE
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3
-CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# gcc's documentation: with sanitizers these two warn where there is nothing.
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+                  $(if $(findstring gcc,$(CC)),-Wno-restrict -Wno-format-truncation)
 CFLAGS_tsan    := -O1 -g -fsanitize=thread
 LINK_asan      := -fsanitize=address,undefined
 LINK_tsan      := -fsanitize=thread
