@@ -72,6 +72,7 @@ const char *yaml_scalar(const struct yaml_node *n); /* NULL unless a scalar */
 int yaml_count(const struct yaml_node *n);          /* items of a list or pairs of a mapping */
 const struct yaml_node *yaml_item(const struct yaml_node *n, int i); /* item of a list, value of a mapping */
 const char *yaml_key(const struct yaml_node *n, int i);              /* key of pair i */
+const struct yaml_node *yaml_key_node(const struct yaml_node *n, int i);      /* for its line and column */
 const struct yaml_node *yaml_get(const struct yaml_node *n, const char *key); /* NULL when absent */
 int yaml_line(const struct yaml_node *n), yaml_column(const struct yaml_node *n);
 /* Writes "name:line:column: text" as E_CONFIG and returns it. */
