@@ -148,6 +148,9 @@ static const struct {
     {0, "feffffffffffffffff01", E_TRUNCATED, "id: 9223372036854775807 bytes announced"},
     {0, "02 80", E_BAD_AVRO, "id: not valid UTF-8"},
     {0, "04 c080", E_BAD_AVRO, "id: not valid UTF-8"},     /* overlong */
+    {0, "06 e08080", E_BAD_AVRO, "id: not valid UTF-8"},   /* overlong, three bytes */
+    {0, "08 f0808080", E_BAD_AVRO, "id: not valid UTF-8"}, /* overlong, four bytes */
+    {0, "08 f48fbfbf", E_OK, ""},                          /* U+10FFFF */
     {0, "06 eda080", E_BAD_AVRO, "id: not valid UTF-8"},   /* surrogate */
     {0, "08 f4908080", E_BAD_AVRO, "id: not valid UTF-8"}, /* beyond U+10FFFF */
     {0, "04 61c3", E_BAD_AVRO, "id: not valid UTF-8"},     /* cut */
