@@ -16,10 +16,18 @@ extern const struct command command_send;
 extern const struct command command_tail;
 extern const struct command command_topics;
 
-/* In the order of `millrace help`. */
+/* clang-format off: a line each, in the order of `millrace help` */
 const struct command *const command_table[] = {
-    &command_topics, &command_send, &command_tail, &command_help, NULL,
+    &command_topics,
+    &command_send,
+    &command_tail,
+    &command_bench,
+    &command_inspect,
+    &command_check,
+    &command_help,
+    NULL,
 };
+/* clang-format on */
 
 /* The one thing that signal handlers write. */
 volatile sig_atomic_t command_stop;

@@ -25,17 +25,10 @@ static const struct {
     {"ssl.engine.location", "code is not loaded into the worker by configuration"},
 };
 
-static const char *const secret_words[] = {"password", "secret", "token", ".key.pem"};
-
-bool settings_kafka_secret(const char *key)
+/* What may be read from a file: sasl.password_file, ssl.key.pem_file. */
+static bool is_secret(const char *key)
 {
-    size_t n = strlen(key);
-    if (n > 5 && strcmp(key + n - 5, "_file") == 0)
-        return false; /* the name of a file */
-    for (size_t i = 0; i < sizeof secret_words / sizeof *secret_words; i++)
-        if (strstr(key, secret_words[i]))
-            return strcmp(key, "sasl.oauthbearer.token.endpoint.url") != 0;
-    return strcmp(key, "sasl.oauthbearer.config") == 0 || strcmp(key, "sasl.jaas.config") == 0;
+    return strstr(key, "password") || strstr(key, "secret") || strstr(key, "token") || strstr(key, ".pem");
 }
 
 static int refuse(const struct setting_pair *p, const char *file, struct fail *why, const char *reason)
@@ -107,7 +100,7 @@ static int read_pair(struct setting_pair *p, const char *file, struct fail *why)
     int rc = 0;
     if (!key)
         return fail(why, E_MEMORY, "out of memory");
-    if (!settings_kafka_secret(key))
+    if (!is_secret(key))
         rc = refuse(p, file, why, "only passwords, secrets, tokens and keys in PEM are read from files");
     else if ((rc = read_secret(p->value, strstr(key, ".pem") != NULL, &value, why)))
         fail_prefix(why, "kafka.%s", p->key);

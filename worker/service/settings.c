@@ -253,21 +253,9 @@ void settings_warn(const struct settings *s)
     setting_free(settings_table, &fresh);
 }
 
-int settings_print(const struct settings *s, bool comments, FILE *out, struct fail *why)
+void settings_print(const struct settings *s, FILE *out)
 {
-    struct settings shown = *s; /* borrows everything but the pairs */
-    shown.kafka.pairs = calloc((size_t)s->kafka.count + 1, sizeof *shown.kafka.pairs);
-    if (!shown.kafka.pairs)
-        return fail(why, E_MEMORY, "out of memory while settings were printed");
-    static char masked[] = "***";
-    for (int i = 0; i < s->kafka.count; i++) {
-        shown.kafka.pairs[i] = s->kafka.pairs[i];
-        if (settings_kafka_secret(s->kafka.pairs[i].key))
-            shown.kafka.pairs[i].value = masked;
-    }
-    setting_write(settings_table, &shown, comments, out);
-    free(shown.kafka.pairs);
-    return 0;
+    setting_write(settings_table, s, false, out);
 }
 
 int settings_print_reference(FILE *out, struct fail *why)

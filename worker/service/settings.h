@@ -57,10 +57,7 @@ void settings_free(struct settings *s);
 /* Logs one warning for each key that is set and that this version does not act on. */
 void settings_warn(const struct settings *s);
 /* The effective settings as YAML, secrets masked. */
-int settings_print(const struct settings *s, bool comments, FILE *out, struct fail *why);
+void settings_print(const struct settings *s, FILE *out);
 /* config/millrace.yaml: every key with its default under its meaning. */
 int settings_print_reference(FILE *out, struct fail *why);
-/* Holds a password, a token or a private key: masked wherever a kafka key is printed. */
-bool settings_kafka_secret(const char *key);
-
 #endif
