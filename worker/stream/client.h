@@ -5,6 +5,7 @@
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
 
+#include "worker/stream/clock.h"
 #include "worker/stream/topics.h"
 
 enum client_kind {
@@ -39,8 +40,5 @@ int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fa
 
 /* "127.0.0.1:9092", for messages. */
 const char *client_servers(const struct settings *s);
-
-int64_t now_us(void);   /* monotonic */
-int64_t clock_ms(void); /* wall clock, for records */
 
 #endif

@@ -1,0 +1,150 @@
+/* Makes a Prediction of a request and its outputs. Who fills outputs and statuses: runner.c. */
+#include "worker/infer/answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/stream/clock.h"
+
+enum { ROW_BYTES = 48, CLASS_BYTES = 10, RECORD_BYTES = 1024, ERROR_BYTES = 64 };
+
+static int classes_of(const struct served *s)
+{
+    return (int)net_output_size(s->net);
+}
+
+/* An upper bound of the encoded Prediction; limits are far below where the products could overflow. */
+static size_t size_bound(const struct inference *q, const struct served *s, size_t key_size)
+{
+    size_t k = (size_t)(q->top_k < classes_of(s) ? q->top_k : classes_of(s) + 1);
+    size_t row = ROW_BYTES + ERROR_BYTES + CLASS_BYTES * k;
+    if (q->return_outputs)
+        row += 4 * (size_t)classes_of(s);
+    size_t ids = (size_t)(q->row_ids.end - q->row_ids.at);
+    return RECORD_BYTES + key_size + q->id.size + ids + (size_t)q->rows * row;
+}
+
+static bool copy_span(struct batch *b, struct span *s)
+{
+    if (s->data)
+        s->data = region_copy(&b->mem, s->data, s->size);
+    else
+        return true;
+    return s->data != NULL;
+}
+
+static bool copy_list(struct batch *b, struct list *l)
+{
+    if (!l->count)
+        return true;
+    size_t size = (size_t)(l->end - l->at);
+    l->at = region_copy(&b->mem, l->at, size);
+    l->end = l->at + size;
+    return l->at != NULL;
+}
+
+int answer_new(struct answer **out, struct batch *b, const struct record *r, const struct inference *q,
+               const struct served *served, const char *variant, size_t limit, struct fail *why)
+{
+    size_t bound = size_bound(q, served, r->key.size);
+    if (bound > limit)
+        return fail(
+            why, E_TOO_LARGE,
+            "the Prediction of %lld rows may need %zu bytes, its topic takes %zu: send fewer rows a record",
+            (long long)q->rows, bound, limit);
+    struct answer *a = region_zalloc(&b->mem, sizeof *a);
+    if (!a)
+        goto memory;
+    a->from = *r;
+    a->from.headers = NULL;
+    a->from.header_count = 0;
+    a->from.value = (struct span){0};
+    a->id = q->id;
+    a->row_ids = q->row_ids;
+    a->served = served;
+    a->variant = (struct span){variant, strlen(variant)};
+    a->rows = q->rows;
+    a->top_k = q->top_k;
+    a->return_outputs = q->return_outputs;
+    a->outputs = region_zalloc(&b->mem, (size_t)q->rows * (size_t)classes_of(served) * sizeof *a->outputs);
+    a->statuses = region_alloc(&b->mem, (size_t)q->rows);
+    if (!a->outputs || !a->statuses || !copy_span(b, &a->from.key) || !copy_span(b, &a->id) ||
+        !copy_span(b, &a->variant) || !copy_list(b, &a->row_ids))
+        goto memory;
+    memset(a->statuses, ROW_OK, (size_t)q->rows);
+    *out = a;
+    return 0;
+memory:
+    return fail(why, E_MEMORY, "an answer of %lld rows", (long long)q->rows);
+}
+
+static void put_rows(const struct answer *a, struct bytes *to, struct class_score *order, float *probability)
+{
+    struct list ids = a->row_ids;
+    int K = classes_of(a->served);
+    for (int64_t i = 0; i < a->rows; i++) {
+        struct prediction_row row = {.status = a->statuses[i], .label = -1};
+        struct score best;
+        if (ids.count)
+            list_next_string(&ids, &row.id);
+        if (row.status == ROW_OK) {
+            row.top_k_count =
+                score_row(a->served->model->rule, a->outputs + i * K, K, a->top_k, &best, order, probability);
+            row.top_k = order;
+            row.label = best.label;
+            row.score = best.score;
+        } else {
+            row.error = a->note;
+        }
+        prediction_row(to, &row);
+    }
+}
+
+/* The raw outputs as a tensor [rows, ...the shape of the graph's output]. */
+static struct tensor_view outputs_view(const struct answer *a)
+{
+    struct shape row = graph_output(a->served->model->graph);
+    struct tensor_view v = {.dtype = DTYPE_FP32, .shape = {.rank = row.rank + 1}};
+    v.shape.dim[0] = a->rows;
+    for (int i = 0; i < row.rank && i + 1 < SHAPE_DIMS; i++)
+        v.shape.dim[i + 1] = row.dim[i];
+    v.data = (struct span){(const char *)a->outputs,
+                           (size_t)a->rows * (size_t)classes_of(a->served) * sizeof *a->outputs};
+    return v;
+}
+
+static struct span text_span(const char *text)
+{
+    return (struct span){text, strlen(text)};
+}
+
+int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch, const char *worker,
+                  struct fail *why)
+{
+    const struct model *m = a->served->model;
+    struct tensor_view outputs = outputs_view(a);
+    size_t room = (size_t)classes_of(a->served) + 1;
+    struct class_score *order = region_alloc(&b->mem, room * sizeof *order);
+    float *probability = region_alloc(&b->mem, room * sizeof *probability);
+    if (!order || !probability)
+        return fail(why, E_MEMORY, "scores of %zu classes", room);
+    struct prediction_tail tail = {
+        .outputs = a->return_outputs ? &outputs : NULL,
+        .weights_sha256 = text_span(m->sha256),
+        .variant = a->variant,
+        .worker = text_span(worker),
+        .produced_at = clock_ms(),
+        .queue_us = a->started_us ? a->started_us - a->received_us : 0,
+        .compute_us = a->compute_us,
+    };
+    scratch->size = 0;
+    prediction_begin(scratch, a->id, text_span(m->name), m->version, a->rows);
+    put_rows(a, scratch, order, probability);
+    prediction_end(scratch, a->rows, &tail);
+    char *value = scratch->failed ? NULL : region_copy(&b->mem, scratch->data, scratch->size);
+    if (!value)
+        return fail(why, E_MEMORY, "a Prediction of %lld rows", (long long)a->rows);
+    b->rows += a->rows;
+    return batch_derived(b, TOPIC_PREDICTIONS, &a->from, a->from.key, (struct span){value, scratch->size},
+                         why);
+}

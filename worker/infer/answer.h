@@ -1,0 +1,43 @@
+/* The answer to one request while it is being made: what is needed of the request, one output and one status a row. Lives in
+ * the batch's memory, written as a Prediction when the batch is sealed. */
+#ifndef WORKER_INFER_ANSWER_H
+#define WORKER_INFER_ANSWER_H
+
+#include "worker/infer/router.h"
+#include "worker/stream/sink.h"
+
+struct answer {
+    struct answer *next;
+    struct record from; /* the request; only its key is kept, in the batch's memory */
+    struct span id;
+    struct list row_ids; /* over a copy in the batch's memory; count 0: none */
+    const struct served *served;
+    struct span variant;
+    int64_t rows;
+    float *outputs;    /* [rows][outputs of the net]; zero where a row was not scored */
+    uint8_t *statuses; /* [rows] of enum row_status */
+    const char *note;  /* the error of rows that are not OK */
+    int32_t top_k;
+    bool return_outputs;
+    int64_t received_us, started_us, compute_us; /* monotonic; duration */
+};
+
+/* Takes over what is needed of the request; statuses begin as ROW_OK. E_TOO_LARGE when the Prediction would not fit into
+ * `limit` bytes; nothing is taken then but memory of the batch. */
+int answer_new(struct answer **out, struct batch *b, const struct record *r, const struct inference *request,
+               const struct served *served, const char *variant, size_t limit, struct fail *why);
+/* Appends the Prediction to the batch's outputs. `scratch` is any buffer, reused. */
+int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch, const char *worker,
+                  struct fail *why);
+
+struct score {
+    int32_t label;
+    float score;
+};
+
+/* label, score and the first `k` classes of one row of K outputs, by contract.md's rule. `order` and `probability` have room for
+ * max(K, 2). Returns the number of entries in order: min(k, classes). */
+int score_row(enum score_rule rule, const float *outputs, int K, int k, struct score *best,
+              struct class_score *order, float *probability);
+
+#endif

@@ -1,0 +1,213 @@
+/* Resolves names to open nets. What the names mean is models/follower.h's affair; what is done with the nets: runner.c. */
+#include "worker/infer/router.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/service/log.h"
+#include "worker/stream/clock.h"
+
+enum { NETS = 32, KEPT = 8, NAMES = 32, SPEC = 256, CATCH_UP_MS = 5000 };
+
+/* What a name meant at the follower's change count; good while that stands. */
+struct meaning {
+    char spec[SPEC];
+    size_t size;
+    uint64_t changes;
+    char variant[102];
+    struct served *served; /* NULL: unknown */
+    int64_t looked_ms;     /* unknown: everything stable at this time had been read */
+    struct fail unknown;
+};
+
+struct router {
+    struct backend *be;
+    int max_rows;
+    struct follower *follower;
+    struct model *fixed;
+    struct served nets[NETS]; /* net NULL: free */
+    struct meaning names[NAMES];
+    int next_name; /* the one to be replaced next */
+    int64_t clock;
+};
+
+int router_open(struct router **out, struct backend *be, int max_rows, struct follower *follower,
+                struct model *fixed, struct fail *why)
+{
+    struct router *r = calloc(1, sizeof *r);
+    if (!r)
+        return fail(why, E_MEMORY, "a router");
+    r->be = be;
+    r->max_rows = max_rows;
+    r->follower = follower;
+    r->fixed = model_hold(fixed);
+    *out = r;
+    return 0;
+}
+
+static void served_close(struct served *s)
+{
+    net_close(&s->net);
+    model_release(&s->model);
+    free(s->places);
+    *s = (struct served){0};
+}
+
+void router_close(struct router **r)
+{
+    if (!*r)
+        return;
+    for (int i = 0; i < NETS; i++)
+        served_close(&(*r)->nets[i]);
+    model_release(&(*r)->fixed);
+    free(*r);
+    *r = NULL;
+}
+
+/* Opens the model's net in a free place; takes no reference of the caller's. */
+static int served_open(struct router *r, struct model *m, struct served **out, struct fail *why)
+{
+    struct net_options options = {.mode = NET_INFER, .max_rows = r->max_rows, .seed = 1};
+    struct served *s = r->nets;
+    while (s < r->nets + NETS && s->model)
+        s++;
+    if (s == r->nets + NETS)
+        return fail(why, E_RETRY, "%d nets are in use at once", NETS);
+    int rc = net_open(&s->net, r->be, m->graph, &options, why);
+    if (rc)
+        return fail_prefix(why, "%s@%lld", m->name, (long long)m->version);
+    s->places = calloc((size_t)r->max_rows, sizeof *s->places);
+    s->max_rows = r->max_rows;
+    s->model = model_hold(m);
+    if (!s->places) {
+        served_close(s);
+        return fail(why, E_MEMORY, "a net for %d rows", r->max_rows);
+    }
+    log_event(LOG_INFO, "net opened", "model", m->name, "version", log_text("%lld", (long long)m->version),
+              NULL);
+    *out = s;
+    return 0;
+}
+
+static int served_find(struct router *r, struct model *m, struct served **out, struct fail *why)
+{
+    for (struct served *s = r->nets; s < r->nets + NETS; s++)
+        if (s->model && s->model->version == m->version && strcmp(s->model->name, m->name) == 0 &&
+            strcmp(s->model->sha256, m->sha256) == 0) {
+            *out = s;
+            return 0;
+        }
+    int rc = served_open(r, m, out, why);
+    if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE) {
+        why->code = E_UNKNOWN_MODEL; /* the version is there but cannot be served here */
+        rc = -E_UNKNOWN_MODEL;
+    }
+    return rc;
+}
+
+static struct meaning *meaning_of(struct router *r, struct span spec)
+{
+    for (struct meaning *n = r->names; n < r->names + NAMES; n++)
+        if (n->size == spec.size && n->size && memcmp(n->spec, spec.data, n->size) == 0)
+            return n;
+    return NULL;
+}
+
+static struct meaning *meaning_new(struct router *r, struct span spec)
+{
+    struct meaning *n = &r->names[r->next_name++ % NAMES];
+    *n = (struct meaning){.size = spec.size};
+    memcpy(n->spec, spec.data, spec.size);
+    return n;
+}
+
+/* Asks the follower; when it does not know, once more after it has caught up. */
+static int resolve(struct router *r, struct span spec, struct meaning *n, struct fail *why)
+{
+    struct model *m = NULL;
+    n->served = NULL;
+    n->changes = follower_changes(r->follower);
+    int rc = follower_find(r->follower, spec, &m, n->variant, why);
+    if (rc == -E_UNKNOWN_MODEL) {
+        n->looked_ms = clock_ms();
+        rc = follower_catch_up(r->follower, CATCH_UP_MS, why);
+        if (!rc) {
+            n->changes = follower_changes(r->follower);
+            rc = follower_find(r->follower, spec, &m, n->variant, why);
+        }
+    }
+    if (!rc)
+        rc = served_find(r, m, &n->served, why);
+    if (rc == -E_UNKNOWN_MODEL)
+        n->unknown = *why;
+    else if (rc)
+        n->size = 0; /* nothing is known: forget the name */
+    model_release(&m);
+    return rc;
+}
+
+int router_find(struct router *r, struct span spec, int64_t timestamp_ms, struct served **out,
+                const char **variant, struct fail *why)
+{
+    static const char champion[] = "champion";
+    int rc = 0;
+    if (r->fixed) {
+        *variant = champion;
+        rc = served_find(r, r->fixed, out, why);
+    } else if (spec.size == 0 || spec.size >= SPEC) {
+        rc = fail(why, E_BAD_REQUEST, "model: a name of %zu bytes", spec.size);
+    } else {
+        struct meaning *n = meaning_of(r, spec);
+        bool fresh = n && n->changes == follower_changes(r->follower);
+        if (!fresh || (!n->served && timestamp_ms > n->looked_ms)) {
+            n = n ? n : meaning_new(r, spec);
+            rc = resolve(r, spec, n, why);
+        } else if (!n->served) {
+            *why = n->unknown;
+            rc = -E_UNKNOWN_MODEL;
+        }
+        *out = n->served;
+        *variant = n->variant;
+    }
+    if (!rc)
+        (*out)->used = ++r->clock;
+    return rc;
+}
+
+int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *s, struct fail *why),
+                       void *arg, struct fail *why)
+{
+    int rc = 0;
+    for (int i = 0; !rc && i < NETS; i++)
+        if (r->nets[i].rows)
+            rc = visit(arg, &r->nets[i], why);
+    return rc;
+}
+
+void router_drop_rows(struct router *r)
+{
+    for (int i = 0; i < NETS; i++)
+        r->nets[i].rows = 0;
+}
+
+static void forget(struct router *r, const struct served *s)
+{
+    for (int i = 0; i < NAMES; i++)
+        if (r->names[i].served == s)
+            r->names[i].size = 0;
+}
+
+void router_trim(struct router *r)
+{
+    for (;;) {
+        struct served *oldest = NULL;
+        int open = 0;
+        for (struct served *s = r->nets; s < r->nets + NETS; s++)
+            if (s->model && ++open && (!oldest || s->used < oldest->used))
+                oldest = s;
+        if (open <= KEPT)
+            return;
+        forget(r, oldest);
+        served_close(oldest);
+    }
+}

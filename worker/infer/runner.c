@@ -1,0 +1,279 @@
+/* One request after the other: verdict, rows into the net's input, forward, answers, seal.
+ *
+ * A batch is sealed when it has enough rows or bytes, is old enough, or nothing is left to read. Rows of several records
+ * share a forward pass, and a record larger than the net's input takes several. What a request is: codec/record.h;
+ * what becomes of a batch: stream/committer.c. */
+#include "worker/infer/runner.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "worker/codec/model_spec.h"
+#include "worker/infer/answer.h"
+#include "worker/service/log.h"
+#include "worker/stream/clock.h"
+
+enum { IDLE_MS = 100 };
+
+static const char NOT_IN_THIS_VERSION[] = "not in this version";
+static const char NON_FINITE[] = "the input holds values that are not finite";
+static const char EXPIRED[] = "the deadline had passed";
+
+struct runner {
+    const struct settings *settings;
+    struct router *router;
+    struct source *src;
+    struct sink *sink;
+    struct batch *batch;         /* being built */
+    struct answer *first, *last; /* its answers, in the order of their records */
+    int records;                 /* in it, dead letters included */
+    int64_t rows;                /* in it */
+    int64_t began_us;            /* when its first record came */
+    struct bytes scratch;
+};
+
+/* ---- computing ---- */
+
+/* Runs the rows that wait in a net's input and gives every answer its outputs. */
+static int flush(void *runner, struct served *s, struct fail *why)
+{
+    (void)runner;
+    int64_t began_us = now_us(), K = net_output_size(s->net);
+    int rc = net_forward(s->net, s->rows, why);
+    if (rc)
+        return fail_prefix(why, "%s@%lld", s->model->name, (long long)s->model->version);
+    const float *y = net_output(s->net);
+    int64_t compute_us = now_us() - began_us;
+    for (int i = 0; i < s->rows; i++) {
+        struct answer *a = s->places[i].answer;
+        memcpy(a->outputs + s->places[i].row * K, y + i * K, (size_t)K * sizeof *y);
+        if (!a->started_us)
+            a->started_us = began_us;
+        a->compute_us = compute_us > a->compute_us ? compute_us : a->compute_us;
+    }
+    s->rows = 0;
+    return 0;
+}
+
+/* Copies the rows of a tensor into the net's input; a row that may not be scored gets its status instead. */
+static int place_rows(struct runner *r, struct served *s, struct answer *a, const struct tensor_view *t,
+                      struct fail *why)
+{
+    bool reject = r->settings->inference_non_finite == NON_FINITE_REJECT;
+    size_t row_size = a->rows ? t->data.size / (size_t)a->rows : 0;
+    int64_t floats = net_input_size(s->net);
+    for (int64_t i = 0; i < a->rows; i++) {
+        int rc = s->rows == s->max_rows ? flush(r, s, why) : 0;
+        if (rc)
+            return rc;
+        float *to = net_input(s->net) + s->rows * floats;
+        int64_t bad = normalise_row(&s->model->normalise, t->dtype, t->data.data + (size_t)i * row_size, to);
+        if (bad && reject) {
+            a->statuses[i] = ROW_BAD_INPUT;
+            a->note = NON_FINITE;
+        } else {
+            s->places[s->rows++] = (struct place){a, i};
+        }
+    }
+    return 0;
+}
+
+static void refuse_rows(struct answer *a, enum row_status status, const char *note)
+{
+    memset(a->statuses, status, (size_t)a->rows);
+    a->note = note;
+}
+
+/* ---- verdicts ---- */
+
+/* [n, C, H, W] exactly, where [C, H, W] is the model's input. */
+static int check_shape(const struct inference *q, const struct model *m, struct fail *why)
+{
+    struct shape row = m->graph->input, got = q->tensor.shape;
+    char want[128], have[128];
+    bool equal = got.rank == row.rank + 1;
+    for (int i = 0; equal && i < row.rank; i++)
+        equal = got.dim[i + 1] == row.dim[i];
+    if (equal)
+        return 0;
+    return fail(why, E_BAD_SHAPE, "tensors[0].shape is %s, %s takes [n, then %s]",
+                shape_text(got, have, sizeof have), m->name, shape_text(row, want, sizeof want));
+}
+
+static int check_tensor(const struct inference *q, const struct model *m, struct fail *why)
+{
+    struct span name = q->tensor.name;
+    const char *input = m->graph->input_name;
+    if (name.size && (name.size != strlen(input) || memcmp(name.data, input, name.size) != 0))
+        return fail(why, E_BAD_REQUEST, "tensors[0].name is \"%.*s\", the input of %s is \"%s\"",
+                    (int)(name.size < 100 ? name.size : 100), name.data, m->name, input);
+    return check_shape(q, m, why);
+}
+
+/* Finds the model. Waits where it is told to, and while the topic or the store cannot be read; gives up when the records
+ * belong to someone else meanwhile: SOURCE_CHANGED. */
+static int find_model(struct runner *r, const struct record *record, struct span spec, struct served **s,
+                      const char **variant, struct fail *why)
+{
+    struct timespec pause = {0, 50000000};
+    bool wait = r->settings->inference_unknown_model == UNKNOWN_WAIT;
+    for (bool told = false;; told = true) {
+        int rc = router_find(r->router, spec, record->timestamp_ms, s, variant, why);
+        if (rc != -E_RETRY && rc != -E_IO && !(rc == -E_UNKNOWN_MODEL && wait))
+            return rc;
+        if (!told)
+            log_event(LOG_WARN, "waiting for a model", "text", why->text, NULL);
+        if (source_changed(r->src))
+            return SOURCE_CHANGED;
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* The request as an answer with its rows on their way, or a RECORD code. */
+static int accept(struct runner *r, const struct record *record, const struct inference *q, struct fail *why)
+{
+    struct model_spec spec;
+    struct served *s;
+    const char *variant;
+    struct answer *a;
+    int rc = model_spec_parse(&spec, q->model, why);
+    if (!rc && q->kind == PAYLOAD_EXTERNAL)
+        rc = fail(why, E_EXTERNAL_DATA, "external: %s", NOT_IN_THIS_VERSION);
+    if (!rc)
+        rc = find_model(r, record, q->model, &s, &variant, why);
+    if (!rc && q->kind == PAYLOAD_TENSOR)
+        rc = check_tensor(q, s->model, why);
+    if (!rc)
+        rc = answer_new(&a, r->batch, record, q, s, variant, sink_limit(r->sink, TOPIC_PREDICTIONS), why);
+    if (rc)
+        return rc;
+    a->received_us = now_us();
+    if (r->last)
+        r->last->next = a;
+    else
+        r->first = a;
+    r->last = a;
+    r->rows += a->rows;
+    if (q->deadline_at && clock_ms() > q->deadline_at)
+        refuse_rows(a, ROW_EXPIRED, EXPIRED);
+    else if (q->kind == PAYLOAD_IMAGES)
+        refuse_rows(a, ROW_BAD_INPUT, NOT_IN_THIS_VERSION);
+    else
+        rc = place_rows(r, s, a, &q->tensor, why);
+    return rc;
+}
+
+/* One record: an answer or a dead letter, both in the batch being built. */
+static int take(struct runner *r, const struct record *record, struct fail *why)
+{
+    struct fail reason = {0};
+    struct inference request;
+    struct span payload;
+    if (!r->records++)
+        r->began_us = now_us();
+    int rc = record_unframe(record->value, record_header(record, "millrace.schema"),
+                            record_type_find("InferenceBatch"), &payload, &reason);
+    if (!rc)
+        rc = inference_decode(&request, payload, &reason);
+    const char *stage = rc ? "decode" : "infer";
+    if (!rc)
+        rc = accept(r, record, &request, &reason);
+    if (rc >= 0)
+        return rc;
+    if (fail_class(reason.code) == FAIL_RECORD)
+        return batch_dead_letter(r->batch, record, stage, &reason, r->settings->worker_slot,
+                                 sink_limit(r->sink, TOPIC_DEAD_LETTERS), why);
+    *why = reason;
+    return rc;
+}
+
+/* ---- batches ---- */
+
+static void drop(struct runner *r)
+{
+    router_drop_rows(r->router);
+    batch_reset(r->batch);
+    r->first = r->last = NULL;
+    r->records = 0;
+    r->rows = 0;
+}
+
+static bool is_full(const struct runner *r)
+{
+    return r->rows >= r->settings->batch_max_rows ||
+           (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes;
+}
+
+/* Reads until the batch is complete. SOURCE_CHANGED: it was dropped. */
+static int gather(struct runner *r, struct fail *why)
+{
+    int64_t delay_us = r->settings->commit_max_delay_ms * 1000;
+    while (!is_full(r)) {
+        struct record record;
+        int64_t left_us = r->records ? r->began_us + delay_us - now_us() : IDLE_MS * 1000;
+        if (left_us <= 0)
+            return 0;
+        int rc = source_next(r->src, &record, (int)((left_us + 999) / 1000), why);
+        if (rc == SOURCE_RECORD)
+            rc = take(r, &record, why);
+        else if (rc == SOURCE_END) {
+            r->batch->hurry = true;
+            return SOURCE_END;
+        }
+        if (rc == SOURCE_CHANGED)
+            return rc;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Computes what is left, writes the answers and hands the batch over. */
+static int seal(struct runner *r, struct fail *why)
+{
+    int rc = router_each_filled(r->router, flush, r, why);
+    for (struct answer *a = r->first; !rc && a; a = a->next)
+        rc = answer_finish(a, r->batch, &r->scratch, r->settings->worker_slot, why);
+    if (!rc)
+        rc = source_seal(r->src, r->batch, SEAL_DONE, why);
+    if (rc)
+        return rc;
+    r->first = r->last = NULL;
+    r->records = 0;
+    r->rows = 0;
+    rc = sink_put(r->sink, &r->batch, why);
+    router_trim(r->router);
+    return rc;
+}
+
+int runner_work(struct source *src, struct sink *sink, void *options, struct fail *why)
+{
+    const struct runner_options *o = options;
+    struct runner r = {.settings = o->settings, .router = o->router, .src = src, .sink = sink};
+    int rc = 0;
+    router_drop_rows(r.router); /* an earlier session may have ended between two batches */
+    while (!rc) {
+        if (!r.batch)
+            rc = sink_take(sink, &r.batch, why);
+        int event = rc ? rc : gather(&r, why);
+        if (event < 0)
+            rc = event;
+        else if (event == SOURCE_CHANGED)
+            drop(&r);
+        else if (r.records && (rc = seal(&r, why)) == SOURCE_CHANGED) {
+            drop(&r);
+            rc = 0;
+        }
+        if (event == SOURCE_END && o->stop_at_end && !rc) {
+            rc = sink_wait(sink, why);
+            break;
+        }
+    }
+    if (r.batch) {
+        struct fail ignored;
+        drop(&r);
+        sink_put(sink, &r.batch, &ignored); /* back to the pool, with nothing in it */
+    }
+    bytes_free(&r.scratch);
+    return rc;
+}

@@ -1,0 +1,17 @@
+/* The runner: requests from a source, batches of answers into a sink. One thread; the only one that touches the nets. */
+#ifndef WORKER_INFER_RUNNER_H
+#define WORKER_INFER_RUNNER_H
+
+#include "worker/infer/router.h"
+#include "worker/stream/sink.h"
+
+struct runner_options {
+    const struct settings *settings; /* batch, commit and inference settings; worker_slot names the worker */
+    struct router *router;
+    bool stop_at_end; /* a file: return 0 when everything is read and answered */
+};
+
+/* Runs until the source or the sink ends it, whose code it returns; a session_work (session.h) with a struct runner_options. */
+int runner_work(struct source *src, struct sink *sink, void *options, struct fail *why);
+
+#endif
