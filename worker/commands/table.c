@@ -12,6 +12,7 @@ extern const struct command command_bench;
 extern const struct command command_check;
 extern const struct command command_help;
 extern const struct command command_inspect;
+extern const struct command command_make_data;
 extern const struct command command_send;
 extern const struct command command_tail;
 extern const struct command command_topics;
@@ -24,6 +25,7 @@ const struct command *const command_table[] = {
     &command_bench,
     &command_inspect,
     &command_check,
+    &command_make_data,
     &command_help,
     NULL,
 };
