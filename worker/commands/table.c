@@ -16,9 +16,11 @@ extern const struct command command_make_data;
 extern const struct command command_send;
 extern const struct command command_tail;
 extern const struct command command_topics;
+extern const struct command command_worker;
 
 /* clang-format off: a line each, in the order of `millrace help` */
 const struct command *const command_table[] = {
+    &command_worker,
     &command_topics,
     &command_send,
     &command_tail,

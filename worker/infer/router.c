@@ -72,7 +72,7 @@ static int served_open(struct router *r, struct model *m, struct served **out, s
     while (s < r->nets + NETS && s->model)
         s++;
     if (s == r->nets + NETS)
-        return fail(why, E_RETRY, "%d nets are in use at once", NETS);
+        return fail(why, E_FAILED, "%d nets are in use at once", NETS); /* router_is_full was not asked */
     int rc = net_open(&s->net, r->be, m->graph, &options, why);
     if (rc)
         return fail_prefix(why, "%s@%lld", m->name, (long long)m->version);
@@ -182,6 +182,14 @@ int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *
         if (r->nets[i].rows)
             rc = visit(arg, &r->nets[i], why);
     return rc;
+}
+
+bool router_is_full(const struct router *r)
+{
+    for (int i = 0; i < NETS; i++)
+        if (!r->nets[i].model)
+            return false;
+    return true;
 }
 
 void router_drop_rows(struct router *r)

@@ -38,6 +38,8 @@ int router_find(struct router *r, struct span spec, int64_t timestamp_ms, struct
 /* Calls visit for every net that has rows waiting. */
 int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *s, struct fail *why),
                        void *arg, struct fail *why);
+/* True when the next router_find might not find a place for another net: seal, then trim. */
+bool router_is_full(const struct router *r);
 void router_drop_rows(struct router *r);
 /* Closes nets that were not used lately. No rows may wait and no answer may point to a net. */
 void router_trim(struct router *r);

@@ -201,7 +201,7 @@ static void drop(struct runner *r)
 static bool is_full(const struct runner *r)
 {
     return r->rows >= r->settings->batch_max_rows ||
-           (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes;
+           (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes || router_is_full(r->router);
 }
 
 /* Reads until the batch is complete. SOURCE_CHANGED: it was dropped. */

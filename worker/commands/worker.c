@@ -1,0 +1,185 @@
+/* `worker`: the service. Takes the slot, opens what the roles need, runs a session for each role and ends with the code of the
+ * first one that fails. What a role does: infer/runner.c, train/trainer.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "worker/commands/command.h"
+#include "worker/infer/runner.h"
+#include "worker/service/log.h"
+#include "worker/stream/session.h"
+
+enum { READY_MS = 200, STOP_MS = 4500, BATCHES = 12 };
+
+/* What the roles share, and how each of them ended. */
+struct service {
+    const struct settings *settings;
+    atomic_bool stop;
+    atomic_int running;
+    pthread_mutex_t lock;
+    struct fail first; /* the first failure; code 0: none */
+};
+
+struct role {
+    unsigned bit;
+    int (*run)(struct service *sv, struct fail *why);
+    pthread_t thread;
+    struct service *service;
+};
+
+/* ---- the slot ---- */
+
+static int make_folders(const char *path, struct fail *why)
+{
+    char part[512];
+    if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
+        return fail(why, E_CONFIG, "worker.state_dir: a path of %zu bytes", strlen(path));
+    for (char *slash = part + 1;; slash++) {
+        if (*slash && *slash != '/')
+            continue;
+        char old = *slash;
+        *slash = 0;
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return fail(why, E_CONFIG, "worker.state_dir: cannot make %s: %s", part, strerror(errno));
+        if (!(*slash = old))
+            return 0;
+    }
+}
+
+/* Takes the lock of the slot for as long as the process lives. */
+static int slot_take(const struct settings *s, struct fail *why)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", s->worker_state_dir, s->worker_slot);
+    int rc = make_folders(path, why);
+    if (rc)
+        return rc;
+    snprintf(path, sizeof path, "%s/%s/lock", s->worker_state_dir, s->worker_slot);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return fail(why, E_CONFIG, "worker.state_dir: cannot open %s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return 0; /* never closed: the lock goes with the process */
+    close(fd);
+    if (errno != EWOULDBLOCK)
+        return fail(why, E_CONFIG, "cannot lock %s: %s", path, strerror(errno));
+    return fail(why, E_SLOT_TAKEN,
+                "another live worker owns slot %s (lock %s): give this one another worker.slot or state_dir",
+                s->worker_slot, path);
+}
+
+/* ---- roles ---- */
+
+static int infer_run(struct service *sv, struct fail *why)
+{
+    static const struct session_role role = {.name = "infer", .input = TOPIC_INFERENCE, .batches = BATCHES};
+    const struct settings *s = sv->settings;
+    struct runner_options options = {.settings = s};
+    struct backend *be = NULL;
+    struct follower *follower = NULL;
+    int rc = backend_open(&be, s->engine_backend, (int)s->engine_threads, why);
+    if (!rc)
+        rc = follower_open(&follower, s, why);
+    if (!rc)
+        rc = router_open(&options.router, be, (int)s->batch_max_rows, follower, NULL, why);
+    if (!rc)
+        log_event(LOG_INFO, "engine", "backend", backend_describe(be), NULL);
+    while (!rc && !sv->stop && !follower_wait_ready(follower, READY_MS))
+        ;
+    if (!rc && !sv->stop) {
+        log_event(LOG_INFO, "ready", "role", role.name, "slot", s->worker_slot, NULL);
+        rc = session_run(s, &role, runner_work, &options, &sv->stop, why);
+    }
+    router_close(&options.router);
+    follower_close(&follower);
+    backend_close(&be);
+    return rc;
+}
+
+static void *role_main(void *arg)
+{
+    struct role *r = arg;
+    struct service *sv = r->service;
+    struct fail why = {0};
+    if (r->run(sv, &why)) {
+        pthread_mutex_lock(&sv->lock);
+        if (!sv->first.code)
+            sv->first = why;
+        pthread_mutex_unlock(&sv->lock);
+        sv->stop = true; /* one role that cannot go on ends the worker */
+    }
+    atomic_fetch_sub(&sv->running, 1);
+    return NULL;
+}
+
+/* ---- the life of the process ---- */
+
+static void wait_a_little(void)
+{
+    struct timespec t = {0, 20000000};
+    nanosleep(&t, NULL); /* ends early on a signal */
+}
+
+/* Nothing is lost by leaving at once: what is not committed is read again by the next owner. */
+static void leave_on_time(struct service *sv)
+{
+    for (int waited_ms = 0; sv->running > 0; waited_ms += 20) {
+        if (waited_ms > STOP_MS) {
+            log_event(LOG_WARN, "left before everything was closed", NULL);
+            _exit(0);
+        }
+        wait_a_little();
+    }
+}
+
+static int run(const struct context *cx, struct fail *why)
+{
+    struct role roles[] = {{.bit = ROLE_INFER, .run = infer_run}};
+    struct service sv = {.settings = &cx->settings, .lock = PTHREAD_MUTEX_INITIALIZER};
+    int count = sizeof roles / sizeof roles[0], started = 0;
+    int rc = slot_take(&cx->settings, why);
+    if (rc)
+        return rc;
+    for (int i = 0; i < count; i++) {
+        roles[i].service = &sv;
+        if (!(cx->settings.worker_roles & roles[i].bit))
+            continue;
+        atomic_fetch_add(&sv.running, 1);
+        if (pthread_create(&roles[i].thread, NULL, role_main, &roles[i]))
+            return fail(why, E_MEMORY, "no thread for a role");
+        started++;
+    }
+    if (!started)
+        return fail(why, E_CONFIG, "worker.roles is empty: expected infer, train or both");
+    while (!command_stop && !sv.stop)
+        wait_a_little();
+    sv.stop = true;
+    log_event(LOG_INFO, "stopping", NULL);
+    leave_on_time(&sv);
+    for (int i = 0; i < count; i++)
+        if (roles[i].thread)
+            pthread_join(roles[i].thread, NULL);
+    if (sv.first.code)
+        *why = sv.first;
+    else
+        log_event(LOG_INFO, "stopped", NULL);
+    return -(int)sv.first.code;
+}
+
+const struct command command_worker = {
+    .name = "worker",
+    .summary = "serves inference, trains, or both (worker.roles)",
+    .text = "Waits for the broker for ever. SIGTERM: commits what is sealed within 3 s, leaves the rest to "
+            "the next "
+            "owner, exits 0 within 5 s.\nOne worker a slot (worker.slot, the host's name by default): a "
+            "second one on "
+            "the same state_dir exits 78.",
+    .needs_settings = true,
+    .run = run,
+};
