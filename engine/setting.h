@@ -65,7 +65,8 @@ enum yaml_kind { YAML_SCALAR, YAML_LIST, YAML_MAPPING };
 int yaml_parse(struct yaml_doc **out, const char *name, const char *text, size_t size, bool expand,
                struct fail *why);
 int yaml_read(struct yaml_doc **out, const char *path, bool expand, struct fail *why);
-void yaml_free(struct yaml_doc **doc);
+/* Not "yaml_free": libyaml exports that name, and ours would take its place inside libyaml. */
+void yaml_doc_free(struct yaml_doc **doc);
 const struct yaml_node *yaml_root(const struct yaml_doc *doc);
 enum yaml_kind yaml_kind(const struct yaml_node *n);
 const char *yaml_scalar(const struct yaml_node *n); /* NULL unless a scalar */

@@ -49,7 +49,7 @@ static void node_free(struct yaml_node *n)
     free(n);
 }
 
-void yaml_free(struct yaml_doc **docp)
+void yaml_doc_free(struct yaml_doc **docp)
 {
     struct yaml_doc *doc = *docp;
     if (!doc)
@@ -319,14 +319,14 @@ int yaml_parse(struct yaml_doc **out, const char *name, const char *text, size_t
         return fail(why, E_CONFIG, "%s: %zu bytes, expected at most %zu", name, size, TEXT_MOST);
     if (!(r.doc = calloc(1, sizeof *r.doc)) || !(r.doc->name = strdup(name)) ||
         !yaml_parser_initialize(&r.parser)) {
-        yaml_free(&r.doc);
+        yaml_doc_free(&r.doc);
         return fail(why, E_MEMORY, "no memory for %s", name);
     }
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, size);
     rc = read_document(&r);
     yaml_parser_delete(&r.parser);
     if (rc)
-        yaml_free(&r.doc);
+        yaml_doc_free(&r.doc);
     else
         *out = r.doc;
     return rc;

@@ -123,7 +123,7 @@ static int read_file(struct settings *s, const char *path, struct fail *why)
     bool empty = !root || (yaml_kind(root) == YAML_SCALAR && !*yaml_scalar(root));
     if (!empty)
         rc = setting_read(settings_table, s, doc, root, why);
-    yaml_free(&doc);
+    yaml_doc_free(&doc);
     return rc;
 }
 

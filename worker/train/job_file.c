@@ -300,7 +300,7 @@ int job_file_read(struct training_job *out, const char *path, struct region *mem
     if (!rc)
         rc = values_take(&f, why);
 out:
-    yaml_free(&doc);
+    yaml_doc_free(&doc);
     setting_free(file_table, &f.values);
     return rc;
 }
@@ -315,7 +315,7 @@ int job_ranges_read(struct training_job *job, const char *path, struct region *m
     f.doc = doc;
     rc = yaml_root(doc) ? ranges_read(&f, yaml_root(doc), why)
                         : fail(why, E_CONFIG, "%s: a list of ranges is expected", path);
-    yaml_free(&doc);
+    yaml_doc_free(&doc);
     return rc;
 }
 
