@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/normalise.h"
+
 enum { MAX_ROWS = 1 << 30 };
 
 struct list_of_rows {
@@ -28,7 +30,7 @@ struct dataset {
     struct list_of_rows parts[DATASET_PARTS];
     EVP_MD_CTX *all, *one;
     char sha256[65];
-    float (*bytes_as)[256]; /* [channels][256]: UINT8 preprocessed; NULL for other types */
+    struct normalise normalise;
 };
 
 int dataset_new(struct dataset **out, const struct dataset_options *o, struct fail *why)
@@ -59,7 +61,6 @@ void dataset_free(struct dataset **d)
     free((*d)->labels);
     free((*d)->targets);
     free((*d)->part);
-    free((*d)->bytes_as);
     free(*d);
     *d = NULL;
 }
@@ -286,24 +287,6 @@ static int parts_make(struct dataset *d, struct fail *why)
     return 0;
 }
 
-/* (x / 255 - mean) / std, once for each of 256 values and channel. */
-static int bytes_table(struct dataset *d, const struct graph *g, struct fail *why)
-{
-    int64_t channels = d->shape.dim[0];
-    if (d->dtype != DTYPE_UINT8)
-        return 0;
-    d->bytes_as = calloc((size_t)channels, sizeof *d->bytes_as);
-    if (!d->bytes_as)
-        return fail(why, E_MEMORY, "data set: no memory");
-    for (int64_t c = 0; c < channels; c++) {
-        bool known = c < g->channels_normalised;
-        float mean = known ? g->mean[c] : 0, std = known ? g->std[c] : 1;
-        for (int x = 0; x < 256; x++)
-            d->bytes_as[c][x] = ((float)x / 255.0f - mean) / std;
-    }
-    return 0;
-}
-
 static int labels_check(const struct dataset *d, int64_t classes, const struct loss_type *loss,
                         struct fail *why)
 {
@@ -356,7 +339,8 @@ int dataset_finish(struct dataset *d, const struct graph *g, const struct loss_t
         return fail(why, E_JOB, "data set: rows are %s, the network %s takes %s",
                     shape_text(d->shape, is, sizeof is), g->name,
                     shape_text(g->input, wanted, sizeof wanted));
-    if ((rc = answers_check(d, g, loss, why)) || (rc = parts_make(d, why)) || (rc = bytes_table(d, g, why)))
+    if ((rc = answers_check(d, g, loss, why)) || (rc = parts_make(d, why)) ||
+        (rc = normalise_make(&d->normalise, d->shape, g->mean, g->std, g->channels_normalised, why)))
         return rc;
     if (d->parts[DATASET_TRAIN].count == 0)
         return fail(why, E_JOB, "data set: of %lld rows none is left to train on", (long long)d->count);
@@ -404,26 +388,12 @@ int64_t dataset_target_size(const struct dataset *d)
     return d->target_size;
 }
 
-static void row_to_float(const struct dataset *d, const unsigned char *row, float *x)
-{
-    if (!d->bytes_as) {
-        dtype_to_float(d->dtype, row, d->row_floats, x);
-        return;
-    }
-    int64_t channels = d->shape.dim[0], plane = d->row_floats / channels;
-    for (int64_t c = 0; c < channels; c++) {
-        const float *table = d->bytes_as[c];
-        for (int64_t i = 0; i < plane; i++)
-            x[c * plane + i] = table[row[c * plane + i]];
-    }
-}
-
 struct target dataset_fill(const struct dataset *d, const uint32_t *index, int n,
                            const struct dataset_batch *to)
 {
     for (int i = 0; i < n; i++) {
         size_t r = index[i];
-        row_to_float(d, d->data + r * d->row_size, to->x + i * d->row_floats);
+        normalise_row(&d->normalise, d->dtype, d->data + r * d->row_size, to->x + i * d->row_floats);
         if (d->target_size)
             memcpy(to->targets + i * d->target_size, d->targets + r * (size_t)d->target_size,
                    sizeof(float) * (size_t)d->target_size);
