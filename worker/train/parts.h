@@ -1,0 +1,63 @@
+/* What the files of the trainer share. Internal to worker/train: trainer.c takes records and commits batches,
+ * task.c trains, version.c makes versions, import.c makes one of a file. */
+#ifndef WORKER_TRAIN_PARTS_H
+#define WORKER_TRAIN_PARTS_H
+
+#include "worker/models/store.h"
+#include "worker/stream/sink.h"
+#include "worker/train/control.h"
+#include "worker/train/history.h"
+#include "worker/train/job.h"
+#include "worker/train/publish.h"
+
+enum { TRAIN_TIMEOUT_MS = 10000 };
+
+struct trainer {
+    const struct settings *settings;
+    struct source *src;
+    struct sink *sink;
+    struct backend *be;
+    struct history *history;
+    int partitions; /* of the jobs topic */
+};
+
+/* ---- trainer.c ---- */
+
+/* Seals, hands over and waits until it is committed; *b is NULL afterwards. E_ABORT: it was not, the record
+ * comes again (or goes to someone else). */
+int trainer_commit(struct trainer *t, struct batch **b, enum seal how, struct fail *why);
+/* Gives a batch back to the pool; NULL is fine. */
+void trainer_drop(struct trainer *t, struct batch **b);
+/* Fills worker and at, adds the record to the batch. */
+int trainer_checkpoint(struct trainer *t, struct batch *b, const struct record *from,
+                       struct job_checkpoint *c, struct fail *why);
+int trainer_metric(struct trainer *t, struct batch *b, const struct record *from, struct loss_metric *m,
+                   struct fail *why);
+/* A job that ends without a run: a metric and a checkpoint of a terminal state (FAILED with its reason,
+ * STOPPED), sealed as `how`. */
+int trainer_end_job(struct trainer *t, const struct record *from, const struct training_job *job,
+                    enum job_state state, const char *reason, enum seal how, struct fail *why);
+/* A code that is the session's or the process's affair, not the job's. */
+bool trainer_is_session(int rc);
+
+/* ---- task.c ---- */
+int task_train(struct trainer *t, const struct record *from, const struct training_job *job,
+               struct fail *why);
+
+/* ---- import.c ---- */
+int import_file(struct trainer *t, const struct record *from, const struct training_job *job, enum seal how,
+                struct fail *why);
+
+/* ---- version.c ---- */
+
+/* The registry at its stable end, no older than what this trainer has published itself. */
+int version_registry(struct trainer *t, const char *model, struct registry **out, struct fail *why);
+int64_t version_next(const struct trainer *t, const struct registry *r, const char *model);
+/* Input shape, preprocessing and labels of the graph into the event, memory from mem. */
+int version_describe(struct model_version_event *e, const struct graph *g, struct region *mem,
+                     struct fail *why);
+/* Whether the job's rule makes this version the champion. */
+bool version_promotes(const struct registry *r, const struct training_job *job,
+                      const struct model_version_event *created);
+
+#endif
