@@ -19,7 +19,7 @@ struct words {
 
 /* ---- nearest word ---- */
 
-static int distance(const char *a, const char *b)
+int setting_distance(const char *a, const char *b)
 {
     enum { MOST = 64 };
     int row[MOST + 1], la = (int)strlen(a), lb = (int)strlen(b);
@@ -48,7 +48,7 @@ const char *setting_nearest(const char *written, const char *const *words, int n
     const char *best = NULL;
     int least = 0;
     for (int i = 0; i < n; i++) {
-        int d = distance(written, words[i]);
+        int d = setting_distance(written, words[i]);
         if (!best || d < least) {
             best = words[i];
             least = d;

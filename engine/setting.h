@@ -102,5 +102,7 @@ int setting_copy(const struct setting *table, void *to, const void *from, struct
 /* The word that differs least from what was written (Levenshtein), for messages; NULL when n is 0. */
 const char *setting_nearest(const char *written, const char *const *words, int n);
 const char *setting_map_get(const struct setting_map *m, const char *key); /* NULL when absent */
+/* Edits that make one word of the other; over 100 for words of more than 64 characters. */
+int setting_distance(const char *a, const char *b);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "engine/loss.h"
 #include "engine/net.h"
+#include "engine/normalise.h"
 #include "engine/optim.h"
 #include "worker/commands/model_argument.h"
 #include "worker/service/terminal.h"
@@ -46,6 +47,7 @@ struct bench {
     struct backend *backend;
     struct net *net;
     struct optimizer *optimizer;
+    struct normalise normalise;
     const struct loss_type *loss;
     void *data; /* a batch of --dtype */
     int32_t *labels;
@@ -89,23 +91,12 @@ static int make_data(struct bench *b, struct fail *why)
 /* What the worker does with a record's rows: straight into the net's input, normalised. */
 static void fill_input(const struct bench *b)
 {
-    const struct graph *g = b->graph;
-    int64_t n = net_input_size(b->net), channels = g->channels_normalised > 0 ? g->channels_normalised : 1;
-    int64_t plane = n / channels;
-    float *to = net_input(b->net);
-    if (b->o->dtype == 1) {
-        memcpy(to, b->data, sizeof *to * (size_t)(n * b->o->batch));
-        return;
-    }
-    const unsigned char *from = b->data;
+    enum dtype type = b->o->dtype == 0 ? DTYPE_UINT8 : DTYPE_FP32;
+    int64_t n = net_input_size(b->net);
+    size_t row_size = (size_t)n * dtype_size(type);
     for (int64_t row = 0; row < b->o->batch; row++)
-        for (int64_t c = 0; c < channels; c++) {
-            float mean = g->channels_normalised > 0 ? g->mean[c] : 0;
-            float scale = 1 / (g->channels_normalised > 0 ? g->std[c] : 1);
-            float a = scale / 255.0f, shift = -mean * scale;
-            for (int64_t i = 0; i < plane; i++, from++, to++)
-                *to = (float)*from * a + shift;
-        }
+        normalise_row(&b->normalise, type, (const char *)b->data + row_size * (size_t)row,
+                      net_input(b->net) + n * row);
 }
 
 static int step(struct bench *b, struct fail *why)
@@ -253,6 +244,9 @@ static int open_net(struct bench *b, const struct context *cx, struct fail *why)
         rc = backend_open(&b->backend, name, threads, why);
     if (!rc)
         rc = net_open(&b->net, b->backend, b->graph, &no, why);
+    if (!rc)
+        rc = normalise_make(&b->normalise, b->graph->input, b->graph->mean, b->graph->std,
+                            b->graph->channels_normalised, why);
     if (!rc && b->o->train) {
         b->loss = loss_of(b->graph);
         rc = optim_open(&b->optimizer, b->net, "sgd", &os, why);

@@ -29,6 +29,7 @@ struct command {
     const struct setting *options;  /* NULL: none of its own */
     size_t options_size;
     bool needs_settings; /* -c, -X and --timeout are accepted, settings are loaded */
+    bool service;        /* logs as log.level says; other commands log warnings and errors, or debug */
     int (*run)(const struct context *cx, struct fail *why);
 };
 

@@ -34,7 +34,9 @@ void command_print_list(FILE *out)
 
 static const char *value_word(const struct setting *row)
 {
-    if (strcmp(row->key, "X") == 0)
+    if (row == &settings_options[0])
+        return "FILE";
+    if (row == &settings_options[1])
         return "key=value";
     switch (row->type) {
     case SETTING_BOOL:

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "worker/service/log.h"
-#include "worker/service/text.h"
 
 struct common {
     bool json, help;
@@ -25,7 +24,7 @@ const struct setting settings_options[] = {
     {"c", SETTING_STRING, AT(config), "", 0, 0, NULL,
      "the configuration file; else config/millrace.yaml, then /etc/millrace/millrace.yaml", false},
     {"X", SETTING_STRING, AT(override), "", 0, 0, NULL,
-     "key=value: sets one key over the file; a key that is none of millrace's goes to librdkafka", false},
+     "sets one key over the file; a key that is none of millrace's goes to librdkafka", false},
     {"timeout", SETTING_REAL, AT(timeout), "10", 0.1, 86400, NULL, "seconds to wait for a server", false},
     {0},
 };
@@ -49,7 +48,7 @@ static const struct setting *row_find(const struct setting *table, const char *n
 static void row_nearest(const struct setting *table, const char *name, const char **best, int *distance)
 {
     for (const struct setting *row = table; row && row->key; row++) {
-        int d = text_distance(name, row->key);
+        int d = setting_distance(name, row->key);
         if (d < *distance && row->key[1]) {
             *distance = d;
             *best = row->key;
@@ -222,7 +221,10 @@ int invocation_load(struct invocation *in, struct fail *why)
     if (rc)
         return rc;
     in->settings_open = true;
-    log_open((enum log_format)in->cx.settings.log_format, (enum log_level)in->cx.settings.log_level);
+    enum log_level level = (enum log_level)in->cx.settings.log_level;
+    if (!in->command->service && level == LOG_INFO)
+        level = LOG_WARN; /* what a command has to say it says itself */
+    log_open((enum log_format)in->cx.settings.log_format, level);
     settings_warn(&in->cx.settings);
     return 0;
 }

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "worker/commands/command.h"
-#include "worker/service/text.h"
 
 extern const struct command command_bench;
 extern const struct command command_check;
@@ -18,7 +17,8 @@ extern const struct command command_tail;
 extern const struct command command_topics;
 extern const struct command command_worker;
 
-/* clang-format off: a line each, in the order of `millrace help` */
+/* A line each, in the order of `millrace help`. */
+/* clang-format off */
 const struct command *const command_table[] = {
     &command_worker,
     &command_topics,
@@ -49,7 +49,7 @@ int command_unknown(const char *name, struct fail *why)
     const char *best = NULL;
     int distance = 3;
     for (const struct command *const *c = command_table; *c; c++) {
-        int d = text_distance(name, (*c)->name);
+        int d = setting_distance(name, (*c)->name);
         if (d < distance) {
             distance = d;
             best = (*c)->name;
@@ -67,7 +67,7 @@ int command_unknown_word(const char *what, const char *word, const char *words, 
     for (const char *w = words; *w; w += strcspn(w, "|"), w += *w == '|') {
         char one[32];
         snprintf(one, sizeof one, "%.*s", (int)strcspn(w, "|"), w);
-        int d = text_distance(word, one);
+        int d = setting_distance(word, one);
         if (d < distance) {
             distance = d;
             memcpy(best, one, sizeof best);

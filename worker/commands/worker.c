@@ -175,11 +175,11 @@ static int run(const struct context *cx, struct fail *why)
 const struct command command_worker = {
     .name = "worker",
     .summary = "serves inference, trains, or both (worker.roles)",
-    .text = "Waits for the broker for ever. SIGTERM: commits what is sealed within 3 s, leaves the rest to "
-            "the next "
-            "owner, exits 0 within 5 s.\nOne worker a slot (worker.slot, the host's name by default): a "
-            "second one on "
-            "the same state_dir exits 78.",
+    .text =
+        "Waits for the broker for ever. SIGTERM: commits what is sealed within 3 s, leaves the rest to\n"
+        "the next owner, exits 0 within 5 s. One worker a slot (worker.slot, the host's name by default):\n"
+        "a second one on the same state_dir exits 78.",
     .needs_settings = true,
+    .service = true,
     .run = run,
 };

@@ -9,7 +9,6 @@
 
 #include "worker/service/kafka_settings.h"
 #include "worker/service/log.h"
-#include "worker/service/text.h"
 
 #define AT(field)    offsetof(struct settings, field)
 #define LATER(field) offsetof(struct settings, later.field)
@@ -138,7 +137,7 @@ static bool is_ours(const char *key)
         size_t section = dot ? (size_t)(dot - row->key) + 1 : 0;
         if (strcmp(key, row->key) == 0)
             return true;
-        if (section && strncmp(key, row->key, section) == 0 && text_distance(key, row->key) <= 3)
+        if (section && strncmp(key, row->key, section) == 0 && setting_distance(key, row->key) <= 3)
             return true;
     }
     return false;

@@ -1,4 +1,4 @@
-/* JSON strings and numbers, base64, numbers for people, edit distance: no state, no allocation.
+/* JSON strings and numbers, base64, numbers for people: no state, no allocation.
  * Next to read: text.h. */
 #include "worker/service/text.h"
 
@@ -157,24 +157,4 @@ const char *text_seconds(double s, char *out, size_t size)
     else
         snprintf(out, size, "%dh %02dm", (int)s / 3600, (int)s / 60 % 60);
     return out;
-}
-
-/* Levenshtein, one row kept: row[j] is the distance of a's first i characters to b's first j. */
-int text_distance(const char *a, const char *b)
-{
-    enum { MOST = 63 };
-    int row[MOST + 1], m = (int)strnlen(b, MOST);
-    for (int j = 0; j <= m; j++)
-        row[j] = j;
-    for (int i = 1; i <= MOST && a[i - 1]; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int least = row[j] < row[j - 1] ? row[j] : row[j - 1];
-            int swap = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least + 1 < swap ? least + 1 : swap;
-        }
-    }
-    return row[m];
 }

@@ -1,5 +1,5 @@
 /* Small questions about text that several parts of the worker ask: JSON strings and numbers, base64,
- * numbers for people, and the nearest of some words. Pure functions. */
+ * numbers for people. Pure functions. */
 #ifndef WORKER_SERVICE_TEXT_H
 #define WORKER_SERVICE_TEXT_H
 
@@ -26,8 +26,5 @@ bool text_to_int(const char *text, int64_t *out);
 const char *text_count(int64_t n, char *out, size_t size);
 const char *text_bytes(double n, char *out, size_t size);
 const char *text_seconds(double s, char *out, size_t size);
-
-/* The edit distance between two words, at most 63 characters of each looked at. */
-int text_distance(const char *a, const char *b);
 
 #endif

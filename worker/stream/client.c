@@ -135,9 +135,10 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
     (void)rk;
     if (strcmp(facility, "CONFWARN") == 0) /* one set of users' keys serves consumers and producers */
         return;
-    log_event(level <= 3   ? LOG_WARN
-              : level <= 5 ? LOG_INFO
-                           : LOG_DEBUG,
+    bool connection = strcmp(facility, "FAIL") == 0; /* every half second while a broker is away */
+    log_event(level <= 3 && !connection ? LOG_WARN
+              : level <= 5              ? LOG_INFO
+                                        : LOG_DEBUG,
               "librdkafka", "facility", facility, "text", text, NULL);
 }
 
