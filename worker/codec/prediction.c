@@ -96,3 +96,40 @@ int prediction_validate(struct span value, struct fail *why)
 {
     return fields_decode(prediction_fields, NULL, 0, value, NULL, why);
 }
+
+/* A row's fields in their order; only the status is wanted. */
+static enum row_status read_row(struct wire *r)
+{
+    struct wire_blocks b = {0};
+    if (wire_some(r, "id"))
+        wire_string(r, "id");
+    enum row_status status = (enum row_status)wire_enum(r, "status", ROW_EXPIRED + 1);
+    wire_int(r, "label");
+    wire_float(r, "score");
+    while (wire_next(r, "top_k", &b, 5)) {
+        wire_int(r, "label");
+        wire_float(r, "score");
+    }
+    if (wire_some(r, "error"))
+        wire_string(r, "error");
+    return status;
+}
+
+int prediction_read_outputs(struct span value, struct tensor_view *out, uint8_t *statuses, int64_t capacity,
+                            int64_t *rows, struct fail *why)
+{
+    struct wire r;
+    struct wire_blocks b = {0};
+    *out = (struct tensor_view){0};
+    wire_open(&r, value, why);
+    wire_string(&r, "id");
+    wire_string(&r, "model");
+    wire_long(&r, "version");
+    for (*rows = 0; wire_next(&r, "rows", &b, 9); ++*rows) {
+        enum row_status status = read_row(&r);
+        if (*rows < capacity)
+            statuses[*rows] = (uint8_t)status;
+    }
+    wire_tensors(&r, "outputs", out);
+    return r.broken ? -(int)r.broken : 0; /* what is behind the outputs is not wanted */
+}

@@ -121,6 +121,10 @@ struct prediction_tail {
 void prediction_begin(struct bytes *to, struct span id, struct span model, int64_t version, int64_t rows);
 void prediction_row(struct bytes *to, const struct prediction_row *row);
 void prediction_end(struct bytes *to, int64_t rows, const struct prediction_tail *tail);
+/* Reads back what a file of raw outputs wants: the first output tensor (a view; no shape: there is none), the number of
+ * rows and their statuses, as many as `capacity` holds. */
+int prediction_read_outputs(struct span value, struct tensor_view *out, uint8_t *statuses, int64_t capacity,
+                            int64_t *rows, struct fail *why);
 
 /* ---- control records: decoded into a region, strings 0-terminated and never NULL ---- */
 

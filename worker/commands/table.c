@@ -12,6 +12,7 @@ extern const struct command command_check;
 extern const struct command command_help;
 extern const struct command command_inspect;
 extern const struct command command_make_data;
+extern const struct command command_score;
 extern const struct command command_send;
 extern const struct command command_tail;
 extern const struct command command_topics;
@@ -24,6 +25,7 @@ const struct command *const command_table[] = {
     &command_topics,
     &command_send,
     &command_tail,
+    &command_score,
     &command_bench,
     &command_inspect,
     &command_check,

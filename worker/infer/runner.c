@@ -22,6 +22,7 @@ static const char EXPIRED[] = "the deadline had passed";
 struct runner {
     const struct settings *settings;
     struct router *router;
+    bool always_outputs;
     struct source *src;
     struct sink *sink;
     struct batch *batch;         /* being built */
@@ -176,6 +177,7 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
     if (!rc)
         rc = inference_decode(&request, payload, &reason);
     const char *stage = rc ? "decode" : "infer";
+    request.return_outputs = !rc && (request.return_outputs || r->always_outputs);
     if (!rc)
         rc = accept(r, record, &request, &reason);
     if (rc >= 0)
@@ -249,7 +251,11 @@ static int seal(struct runner *r, struct fail *why)
 int runner_work(struct source *src, struct sink *sink, void *options, struct fail *why)
 {
     const struct runner_options *o = options;
-    struct runner r = {.settings = o->settings, .router = o->router, .src = src, .sink = sink};
+    struct runner r = {.settings = o->settings,
+                       .router = o->router,
+                       .always_outputs = o->always_outputs,
+                       .src = src,
+                       .sink = sink};
     int rc = 0;
     router_drop_rows(r.router); /* an earlier session may have ended between two batches */
     while (!rc) {

@@ -1,0 +1,295 @@
+/* A file as a sink: the runner writes it as it writes a transaction. Formats: codec/container.h, codec/record.h,
+ * data/rows.h. */
+#include "worker/stream/file_sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/codec/container.h"
+#include "worker/data/rows.h"
+#include "worker/service/log.h"
+
+struct file_sink;
+
+struct format {
+    const char *extension;
+    int (*open)(struct file_sink *f, struct fail *why);
+    int (*write)(struct file_sink *f, struct span prediction, struct fail *why);
+    int (*finish)(struct file_sink *f, struct fail *why);
+    void (*abandon)(struct file_sink *f);
+};
+
+struct file_sink {
+    struct sink base;
+    const struct format *format;
+    const char *path;
+    struct shape outputs;
+    int64_t rows;
+    struct batch batch; /* the pool: the runner waits for the file, so one is enough */
+    bool taken;
+    struct file_sink_counts counts;
+    struct container_writer *container;
+    struct rows_writer *npy;
+    FILE *text;
+    char part[1024];
+    struct bytes line;
+    uint8_t *statuses;
+    int64_t status_capacity;
+};
+
+/* ---- .avro ---- */
+
+static int avro_open(struct file_sink *f, struct fail *why)
+{
+    return container_create(&f->container, f->path, record_type_find("Prediction"), why);
+}
+
+static int avro_write(struct file_sink *f, struct span p, struct fail *why)
+{
+    return container_append(f->container, p.data, p.size, why);
+}
+
+static int avro_finish(struct file_sink *f, struct fail *why)
+{
+    return container_finish(&f->container, why);
+}
+
+static void avro_abandon(struct file_sink *f)
+{
+    container_abandon(&f->container);
+}
+
+/* ---- .jsonl ---- */
+
+static int jsonl_open(struct file_sink *f, struct fail *why)
+{
+    if ((size_t)snprintf(f->part, sizeof f->part, "%s.part", f->path) >= sizeof f->part)
+        return fail(why, E_USAGE, "a path of %zu bytes", strlen(f->path));
+    f->text = fopen(f->part, "w");
+    return f->text ? 0 : fail(why, E_FILE, "cannot write %s: %s", f->part, strerror(errno));
+}
+
+static int jsonl_write(struct file_sink *f, struct span p, struct fail *why)
+{
+    f->line.size = 0;
+    int rc = record_print_json(&f->line, record_type_find("Prediction"), 1, p, why);
+    if (rc)
+        return rc;
+    if (fwrite(f->line.data, 1, f->line.size, f->text) != f->line.size || fputc('\n', f->text) == EOF)
+        return fail(why, E_IO, "%s: %s", f->part, strerror(errno));
+    return 0;
+}
+
+static int jsonl_finish(struct file_sink *f, struct fail *why)
+{
+    bool ok = fflush(f->text) == 0 && fsync(fileno(f->text)) == 0;
+    int error = errno;
+    ok = fclose(f->text) == 0 && ok;
+    f->text = NULL;
+    if (ok && rename(f->part, f->path) == 0)
+        return 0;
+    return fail(why, E_IO, "%s: %s", f->path, strerror(ok ? errno : error));
+}
+
+static void jsonl_abandon(struct file_sink *f)
+{
+    if (f->text)
+        fclose(f->text);
+    unlink(f->part);
+}
+
+/* ---- .npy ---- */
+
+static int npy_open(struct file_sink *f, struct fail *why)
+{
+    struct rows like = {.dtype = DTYPE_FP32, .row_shape = f->outputs, .count = f->rows};
+    like.row_size = (size_t)shape_size(f->outputs) * sizeof(float);
+    if (f->rows < 0)
+        return fail(why, E_USAGE,
+                    "%s: raw outputs of records need a file of rows as input; .avro and .jsonl hold both",
+                    f->path);
+    return rows_create(&f->npy, f->path, &like, why);
+}
+
+/* Rows that were not scored are not-a-number: zero would look like an output. */
+static int npy_write(struct file_sink *f, struct span p, struct fail *why)
+{
+    struct tensor_view t;
+    int64_t rows;
+    int rc = prediction_read_outputs(p, &t, f->statuses, f->status_capacity, &rows, why);
+    if (!rc && rows > f->status_capacity) {
+        free(f->statuses);
+        f->status_capacity = rows;
+        if (!(f->statuses = malloc((size_t)rows)))
+            return fail(why, E_MEMORY, "%lld rows", (long long)rows);
+        rc = prediction_read_outputs(p, &t, f->statuses, f->status_capacity, &rows, why);
+    }
+    int64_t K = shape_size(f->outputs);
+    if (!rc && t.data.size != (size_t)rows * (size_t)K * sizeof(float))
+        rc = fail(why, E_FAILED, "a Prediction without raw outputs");
+    if (rc)
+        return rc;
+    float *y = malloc(t.data.size + 1);
+    if (!y)
+        return fail(why, E_MEMORY, "outputs of %lld rows", (long long)rows);
+    memcpy(y, t.data.data, t.data.size);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < K && f->statuses[i] != ROW_OK; k++)
+            y[i * K + k] = NAN;
+    rc = rows_append(f->npy, y, NULL, NULL, rows, why);
+    free(y);
+    return rc;
+}
+
+static int npy_finish(struct file_sink *f, struct fail *why)
+{
+    return rows_finish(&f->npy, why);
+}
+
+static void npy_abandon(struct file_sink *f)
+{
+    rows_abandon(&f->npy);
+}
+
+static const struct format formats[] = {
+    {".avro", avro_open, avro_write, avro_finish, avro_abandon},
+    {".jsonl", jsonl_open, jsonl_write, jsonl_finish, jsonl_abandon},
+    {".npy", npy_open, npy_write, npy_finish, npy_abandon},
+    {0},
+};
+
+static const struct format *format_find(const char *path)
+{
+    size_t n = strlen(path);
+    for (const struct format *f = formats; f->extension; f++) {
+        size_t m = strlen(f->extension);
+        if (n > m && strcmp(path + n - m, f->extension) == 0)
+            return f;
+    }
+    return NULL;
+}
+
+bool file_sink_wants_outputs(const char *path)
+{
+    const struct format *f = format_find(path);
+    return f && f->write == npy_write;
+}
+
+/* ---- the sink ---- */
+
+static int op_take(struct sink *base, struct batch **out, struct fail *why)
+{
+    struct file_sink *f = (struct file_sink *)base;
+    if (f->taken)
+        return fail(why, E_FAILED, "a second batch of a file");
+    f->taken = true;
+    *out = &f->batch;
+    return 0;
+}
+
+static struct span header_of(const struct output *o, const char *name)
+{
+    for (int i = 0; i < o->header_count; i++)
+        if (strcmp(o->headers[i].name, name) == 0)
+            return o->headers[i].value;
+    return (struct span){"", 0};
+}
+
+static int write_output(struct file_sink *f, const struct output *o, struct fail *why)
+{
+    if (o->topic == TOPIC_DEAD_LETTERS) {
+        f->counts.dead_letters++;
+        log_event(LOG_ERROR, "a record cannot be answered", "record", header_of(o, "dlq.offset").data,
+                  "reason", header_of(o, "dlq.reason").data, "detail",
+                  log_text("%s", header_of(o, "dlq.detail").data), NULL);
+        return 0;
+    }
+    f->counts.records++;
+    return f->format->write(f, o->value, why);
+}
+
+static int op_put(struct sink *base, struct batch **b, struct fail *why)
+{
+    struct file_sink *f = (struct file_sink *)base;
+    int rc = 0;
+    for (int i = 0; !rc && i < (*b)->output_count; i++)
+        rc = write_output(f, &(*b)->outputs[i], why);
+    f->counts.rows += (*b)->rows;
+    batch_reset(*b);
+    f->taken = false;
+    *b = NULL;
+    return rc;
+}
+
+static int op_wait(struct sink *base, struct fail *why)
+{
+    (void)base, (void)why;
+    return 0;
+}
+
+static size_t op_limit(struct sink *base, enum topic topic)
+{
+    (void)base, (void)topic;
+    return (size_t)1 << 30;
+}
+
+static const struct sink_ops ops = {op_take, op_put, op_wait, op_limit};
+
+int file_sink_open(struct file_sink **out, const char *path, struct shape outputs, int64_t rows,
+                   struct fail *why)
+{
+    struct file_sink *f = calloc(1, sizeof *f);
+    if (!f)
+        return fail(why, E_MEMORY, "a sink of %s", path);
+    f->base.ops = &ops;
+    f->path = path;
+    f->outputs = outputs;
+    f->rows = rows;
+    f->format = format_find(path);
+    int rc = f->format ? f->format->open(f, why)
+                       : fail(why, E_USAGE, "%s: predictions are written as .avro, .jsonl or .npy", path);
+    if (rc) {
+        free(f);
+        f = NULL;
+    }
+    *out = f;
+    return rc;
+}
+
+struct sink *file_sink_base(struct file_sink *f)
+{
+    return &f->base;
+}
+
+struct file_sink_counts file_sink_counts(const struct file_sink *f)
+{
+    return f->counts;
+}
+
+static void file_sink_free(struct file_sink **f)
+{
+    region_free(&(*f)->batch.mem);
+    bytes_free(&(*f)->line);
+    free((*f)->statuses);
+    free(*f);
+    *f = NULL;
+}
+
+int file_sink_finish(struct file_sink **f, struct fail *why)
+{
+    int rc = (*f)->format->finish(*f, why);
+    file_sink_free(f);
+    return rc;
+}
+
+void file_sink_abandon(struct file_sink **f)
+{
+    if (!*f)
+        return;
+    (*f)->format->abandon(*f);
+    file_sink_free(f);
+}
