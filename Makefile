@@ -22,7 +22,7 @@ CFLAGS_tsan    := -O1 -g -fsanitize=thread
 LINK_asan      := -fsanitize=address,undefined
 LINK_tsan      := -fsanitize=thread
 CFLAGS   += -std=gnu11 $(WARN) $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I. -I$(B) $(PKG_CFLAGS)
-LDFLAGS  += -pie -Wl,-z,relro,-z,now -rdynamic $(LINK_$(FLAVOUR))
+LDFLAGS  += -pie -Wl,-z,relro,-z,now $(LINK_$(FLAVOUR))
 LIBS     := $(PKG_LIBS) -lm -lpthread -ldl
 
 ENGINE_SRC := $(sort $(shell find engine -name '*.c'))

@@ -14,6 +14,7 @@
 #include "worker/infer/runner.h"
 #include "worker/service/log.h"
 #include "worker/stream/session.h"
+#include "worker/train/trainer.h"
 
 enum { READY_MS = 200, STOP_MS = 4500, BATCHES = 12 };
 
@@ -102,6 +103,13 @@ static int infer_run(struct service *sv, struct fail *why)
     return rc;
 }
 
+static int train_run(struct service *sv, struct fail *why)
+{
+    static const struct session_role role = {.name = "train", .input = TOPIC_JOBS, .batches = TRAIN_BATCHES};
+    log_event(LOG_INFO, "ready", "role", role.name, "slot", sv->settings->worker_slot, NULL);
+    return session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
+}
+
 static void *role_main(void *arg)
 {
     struct role *r = arg;
@@ -140,7 +148,7 @@ static void leave_on_time(struct service *sv)
 
 static int run(const struct context *cx, struct fail *why)
 {
-    struct role roles[] = {{.bit = ROLE_INFER, .run = infer_run}};
+    struct role roles[] = {{.bit = ROLE_INFER, .run = infer_run}, {.bit = ROLE_TRAIN, .run = train_run}};
     struct service sv = {.settings = &cx->settings, .lock = PTHREAD_MUTEX_INITIALIZER};
     int count = sizeof roles / sizeof roles[0], started = 0;
     int rc = slot_take(&cx->settings, why);
