@@ -18,7 +18,8 @@ struct affine {
 };
 
 struct point affine_apply(const struct affine *a, struct point p);
-double rng_between(struct rng *r, double low, double high); /* uniform */
+/* Uniform. Two draws never in one argument or initialiser list: their order would be the compiler's. */
+double rng_between(struct rng *r, double low, double high);
 struct rng canvas_rng(const char *kind, struct shape s, uint64_t seed, int64_t row);
 
 /* near[y * side + x] = min(itself, squared distance of that pixel's centre to the segment a b), for the

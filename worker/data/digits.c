@@ -142,9 +142,10 @@ static void draw_strokes(double *cover, int side, const struct style *style, dou
     for (int k = 0; k < STYLE_STROKES && style->stroke[k].points; k++) {
         const struct stroke *s = &style->stroke[k];
         struct point p[STROKE_POINTS];
-        for (int i = 0; i < s->points; i++)
-            p[i] = affine_apply(
-                &a, (struct point){s->at[i][0] + rng_between(r, -5, 5), s->at[i][1] + rng_between(r, -5, 5)});
+        for (int i = 0; i < s->points; i++) {
+            double x = s->at[i][0] + rng_between(r, -5, 5), y = s->at[i][1] + rng_between(r, -5, 5);
+            p[i] = affine_apply(&a, (struct point){x, y});
+        }
         draw_stroke(near, side, p, s->points, s->curve, reach);
     }
     for (int i = 0; i < side * side; i++) {

@@ -202,10 +202,11 @@ int npy_parse(struct npy *out, const unsigned char *bytes, size_t size, const ch
     size_t rest = size - (size_t)(out->data - bytes);
     int64_t n = shape_size(out->shape);
     if (n < 0 || (uint64_t)n * dtype_size(out->dtype) != rest)
-        return fail(why, E_FILE,
-                    "%s: byte %td: shape %s of %s wants %" PRId64 " values of %zu bytes, %zu bytes follow",
-                    where, out->data - bytes, shape_text(out->shape, text, sizeof text),
-                    dtype_name(out->dtype), n, dtype_size(out->dtype), rest);
+        return fail(
+            why, E_FILE,
+            "%s: byte %td: shape %s of %s: %s of %zu bytes each are expected, %zu bytes follow the header",
+            where, out->data - bytes, shape_text(out->shape, text, sizeof text), dtype_name(out->dtype),
+            n < 0 ? "more values than a file has," : "so many values", dtype_size(out->dtype), rest);
     return 0;
 }
 

@@ -135,7 +135,8 @@ static void random_colours(double *ground, double *ink, struct rng *r)
     double texture[CANVAS_PIXELS] = {0};
     for (int i = 0; i < WAVES; i++) {
         double turn = rng_between(r, 0, 2 * M_PI), f = rng_between(r, 0.3, 1.6);
-        add_wave(texture, rng_between(r, 3, 14), f * cos(turn), f * sin(turn), rng_between(r, 0, 2 * M_PI));
+        double height = rng_between(r, 3, 14), phase = rng_between(r, 0, 2 * M_PI);
+        add_wave(texture, height, f * cos(turn), f * sin(turn), phase);
     }
     uint32_t free_channel = rng_below(r, CANVAS_CHANNELS);
     for (int c = 0; c < CANVAS_CHANNELS; c++) {
