@@ -207,7 +207,8 @@ static int fill(struct session *s, struct transaction *t, struct batch **carried
     int rc = 0;
     while (!rc && t->count < MOST && t->rows < set->commit_max_rows && t->bytes < set->commit_max_bytes &&
            !t->batches[t->count - 1]->hurry) {
-        struct batch *b = handoff_take(&s->sealed, until_us);
+        bool starved = handoff_is_empty(&s->sink.free); /* the work thread waits for this transaction */
+        struct batch *b = handoff_take(&s->sealed, starved ? 0 : until_us);
         if (!b)
             break;
         if (b->assignment != t->assignment || is_over(s, b)) {

@@ -71,3 +71,11 @@ bool handoff_is_closed(struct handoff *h)
     pthread_mutex_unlock(&h->lock);
     return closed;
 }
+
+bool handoff_is_empty(struct handoff *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool empty = !h->first;
+    pthread_mutex_unlock(&h->lock);
+    return empty;
+}

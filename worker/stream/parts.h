@@ -48,6 +48,7 @@ void handoff_put(struct handoff *h, struct batch **b);
 /* Waits until until_us (monotonic; INT64_MAX: for ever); NULL: none came, or closed and empty. */
 struct batch *handoff_take(struct handoff *h, int64_t until_us);
 bool handoff_is_closed(struct handoff *h);
+bool handoff_is_empty(struct handoff *h);
 
 struct kafka_source {
     struct source base;
