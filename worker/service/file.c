@@ -103,8 +103,8 @@ int file_out_open(struct file_out *out, const char *path, struct fail *why)
     }
     out->stream = fopen(out->part, "wbe");
     if (!out->stream) {
-        int rc = fail(why, errno == EACCES ? E_DENIED : E_IO, "%s: cannot make it: %s", out->part,
-                      strerror(errno));
+        enum fail_code code = errno == EACCES ? E_DENIED : errno == ENOENT ? E_FILE : E_IO;
+        int rc = fail(why, code, "%s: cannot make it: %s", out->part, strerror(errno));
         file_out_close(out);
         return rc;
     }

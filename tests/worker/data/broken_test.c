@@ -69,10 +69,9 @@ static int try_read(const char *path, const char *what, size_t at)
 {
     struct rows r;
     struct fail why = {0};
-    static volatile unsigned sink;
     int rc = rows_read(&r, path, &why);
     if (rc == 0) {
-        sink += touch(&r);
+        assert_int_equal(touch(&r), touch(&r));
         rows_close(&r);
         return 1;
     }
