@@ -4,12 +4,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "worker/codec/model_spec.h"
 #include "worker/models/store.h"
 #include "worker/service/log.h"
-#include "worker/stream/reader.h"
+#include "worker/stream/scan.h"
 
 enum { KEY = 256 };
 
@@ -230,16 +229,10 @@ int registry_resolve(const struct registry *r, struct span text, const struct mo
     return 0;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* One record of the topic; what cannot be read is logged and left out, as the follower does. */
-static void registry_take(struct registry *r, const struct record *rec)
+static int registry_take(void *arg, const struct record *rec, struct fail *why)
 {
+    struct registry *r = arg;
     struct fail local;
     struct span payload = rec->value;
     int rc = 0;
@@ -248,35 +241,23 @@ static void registry_take(struct registry *r, const struct record *rec)
                             record_type_find("ModelVersionEvent"), &payload, &local);
     if (!rc)
         rc = registry_apply(r, rec->key, payload, &local);
+    if (rc == -E_MEMORY) {
+        *why = local;
+        return rc;
+    }
     if (rc)
         log_event(LOG_WARN, "a record of the models topic was left out", "offset",
                   log_text("%lld", (long long)rec->offset), "reason", local.text, NULL);
+    return 0;
 }
 
 int registry_load(struct registry **out, const struct settings *s, int timeout_ms, struct fail *why)
 {
     char topic[TOPIC_NAME];
     struct registry *r = NULL;
-    struct reader *reader = NULL;
-    struct record rec;
-    int64_t end_ms = now_ms() + timeout_ms;
-    bool done = false;
     int rc = registry_new(&r, why);
     if (!rc)
-        rc = reader_open(&reader, s, topic_full_name(s, TOPIC_MODELS, topic), NULL, 0, READER_BEGINNING,
-                         timeout_ms, why);
-    while (!rc && !done) {
-        int event = reader_next(reader, &rec, 100, why);
-        if (event == SOURCE_RECORD)
-            registry_take(r, &rec);
-        else if (event < 0)
-            rc = event;
-        else if (event == SOURCE_END)
-            rc = reader_caught_up(reader, timeout_ms, &done, why);
-        if (!rc && !done && event != SOURCE_RECORD && now_ms() > end_ms)
-            rc = fail(why, E_UNREACHABLE, "%s could not be read to its end within %d ms", topic, timeout_ms);
-    }
-    reader_close(&reader);
+        rc = topic_scan(s, topic_full_name(s, TOPIC_MODELS, topic), timeout_ms, registry_take, r, why);
     if (rc)
         registry_free(&r);
     else

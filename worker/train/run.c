@@ -366,8 +366,15 @@ int run_results(const struct run *r, struct number_pair out[RUN_RESULTS])
 
 int run_graph(struct run *r, struct graph **out, struct fail *why)
 {
+    char data[65];
     int rc = graph_copy(out, r->graph, why);
-    if (!rc && (rc = net_save(r->net, *out, why)))
+    if (rc)
+        return rc;
+    dataset_sha256(r->data, data);
+    rc = net_save(r->net, *out, why);
+    if (!rc)
+        rc = graph_set_metadata(*out, "millrace.dataset_sha256", data, why);
+    if (rc)
         graph_free(out);
     return rc;
 }

@@ -61,7 +61,8 @@ struct loss_metric run_metric(struct run *r, enum job_state state);
  * known is left out. Returns how many were written; names are static. */
 enum { RUN_RESULTS = 16 };
 int run_results(const struct run *r, struct number_pair out[RUN_RESULTS]);
-/* The trained network: a copy of the graph with the net's parameters. */
+/* The trained network: a copy of the graph with the net's parameters and what its file says about where it comes
+ * from. Nothing in it names a job or a time: equal trainings give equal files. */
 int run_graph(struct run *r, struct graph **out, struct fail *why);
 
 #endif

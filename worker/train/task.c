@@ -253,8 +253,6 @@ static int task_open(struct task *k, struct fail *why)
 
 /* ---- the ends ---- */
 
-/* Everything that the model's file says about where it comes from must be the same for the same training, so
- * that equal trainings give equal files: no names of jobs, no times. */
 static int task_artefact(struct task *k, struct model_version_event *e, struct fail *why)
 {
     char uri[STORE_URI], sha256[SHA256_HEX], data[65];
@@ -263,8 +261,6 @@ static int task_artefact(struct task *k, struct model_version_event *e, struct f
     size_t size = 0;
     int rc = run_graph(k->run, &g, why);
     dataset_sha256(k->data, data);
-    if (!rc)
-        rc = graph_set_metadata(g, "millrace.dataset_sha256", data, why);
     if (!rc)
         rc = onnx_print(g, &bytes, &size, why);
     if (!rc)

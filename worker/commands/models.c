@@ -1,0 +1,59 @@
+/* `models`: the model registry. Next to read: models_list.c, models_alias.c, models_import.c. */
+#include <string.h>
+
+#include "worker/commands/models_view.h"
+
+#define AT(field) offsetof(struct models_options, field)
+static const struct setting options[] = {
+    {"model", SETTING_STRING, AT(model), "", 0, 100, NULL, "import: the model that gets the version", false},
+    {"network", SETTING_STRING, AT(network), "", 0, 4000, NULL,
+     "import of .safetensors: the network file (or a shipped name) that the weights belong to", false},
+    {"promote", SETTING_BOOL, AT(promote), "false", 0, 0, NULL, "import: make the version what --alias means",
+     false},
+    {"alias", SETTING_STRING, AT(alias), "champion", 1, 100, NULL, "promote, rollback: the alias", false},
+    {"traffic", SETTING_REAL, AT(traffic), "1", 0, 1, NULL,
+     "promote, rollback: share of the keys that the alias serves; 0 ends the alias", false},
+    {0},
+};
+
+static const struct {
+    const char *word;
+    int operands; /* behind the word */
+    const char *operand;
+    int (*run)(const struct context *cx, struct fail *why);
+} words[] = {
+    {"list", 0, "", models_list},
+    {"show", 1, "NAME[@VERSION]", models_show},
+    {"import", 1, "FILE", models_import},
+    {"promote", 1, "NAME[@VERSION]", models_promote},
+    {"rollback", 1, "NAME[@VERSION]", models_rollback},
+};
+
+static int run(const struct context *cx, struct fail *why)
+{
+    const char *word = cx->argc ? cx->argv[0] : "list";
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i].word, word) != 0)
+            continue;
+        if (cx->argc && cx->argc - 1 != words[i].operands)
+            return fail(why, E_USAGE, "models %s %s: %d operand%s expected, %d came", word, words[i].operand,
+                        words[i].operands, words[i].operands == 1 ? " is" : "s are", cx->argc - 1);
+        return words[i].run(cx, why);
+    }
+    return command_unknown_word("subcommand", word, "list|show|import|promote|rollback", why);
+}
+
+const struct command command_models = {
+    .name = "models",
+    .operands = "[show NAME[@VERSION]|import FILE|promote NAME[@VERSION]|rollback NAME[@VERSION]]",
+    .max_operands = 2,
+    .summary = "the model registry: lists and shows versions, imports files, promotes and rolls back",
+    .text =
+        "promote without a version takes the newest, rollback without one the version that the alias meant\n"
+        "before. Both, and import, return when a read_committed reader has seen the event. import needs a\n"
+        "worker with role train, which gives the version its number; exit 4 when none answers in time.",
+    .options = options,
+    .options_size = sizeof(struct models_options),
+    .needs_settings = true,
+    .run = run,
+};

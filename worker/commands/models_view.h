@@ -1,0 +1,28 @@
+/* What the files of the `models` command share. */
+#ifndef WORKER_COMMANDS_MODELS_VIEW_H
+#define WORKER_COMMANDS_MODELS_VIEW_H
+
+#include "worker/commands/command.h"
+#include "worker/models/registry.h"
+
+struct models_options {
+    char *model, *network, *alias;
+    double traffic;
+    bool promote;
+};
+
+/* models_list.c */
+int models_list(const struct context *cx, struct fail *why);
+int models_show(const struct context *cx, struct fail *why);
+
+/* models_alias.c */
+int models_promote(const struct context *cx, struct fail *why);
+int models_rollback(const struct context *cx, struct fail *why);
+/* Makes the version what the alias means, returns when a read_committed reader has seen it. */
+int alias_write(const struct context *cx, const struct registry *r, const struct model_version_event *version,
+                enum version_event kind, struct fail *why);
+
+/* models_import.c */
+int models_import(const struct context *cx, struct fail *why);
+
+#endif

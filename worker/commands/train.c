@@ -1,0 +1,46 @@
+/* `train`: which of its two ways a command line means. Next to read: train_submit.c, train_local.c. */
+#include "worker/commands/train_view.h"
+
+#define AT(field) offsetof(struct train_options, field)
+static const struct setting options[] = {
+    {"dataset", SETTING_STRING, AT(dataset), "", 0, 4000, NULL,
+     "offset ranges instead of the job file's: the JSON list that send --samples prints", false},
+    {"detach", SETTING_BOOL, AT(detach), "false", 0, 0, NULL, "print the job's id and end", false},
+    {"local", SETTING_BOOL, AT(local), "false", 0, 0, NULL, "train here, without Kafka: --data, --output",
+     false},
+    {"data", SETTING_STRING, AT(data), "", 0, 4000, NULL,
+     "with --local: labelled rows (.npz, .idx, .bin, .avro)", false},
+    {"output", SETTING_STRING, AT(output), "", 0, 4000, NULL, "with --local: the .onnx file to write", false},
+    {0},
+};
+
+static int run(const struct context *cx, struct fail *why)
+{
+    const struct train_options *o = cx->options;
+    if (!o->local && (*o->data || *o->output))
+        return fail(why, E_USAGE, "--data and --output belong to --local");
+    if (o->local && (*o->dataset || o->detach))
+        return fail(why, E_USAGE, "--dataset and --detach do not go with --local");
+    if (o->local && (!*o->data || !*o->output))
+        return fail(why, E_USAGE, "--local needs --data FILE and --output MODEL.onnx");
+    return o->local ? train_local(cx, why) : train_submit(cx, why);
+}
+
+const struct command command_train = {
+    .name = "train",
+    .operands = "JOB.yaml",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "submits a training job and follows it, or trains here (--local)",
+    .text =
+        "Shows the loss as it falls, and at the end the version that was made. Ctrl-C stops following (exit "
+        "64);\n"
+        "the job goes on: `millrace jobs show ID` and `millrace jobs stop ID`. Exit 1 when the job FAILED.\n"
+        "Hyperparameters of a job file: optimizer, learning_rate, momentum, weight_decay_l1, "
+        "weight_decay_l2,\n"
+        "batch_size (0: the whole set), epochs, seed, mean, std.",
+    .options = options,
+    .options_size = sizeof(struct train_options),
+    .needs_settings = true,
+    .run = run,
+};

@@ -1,0 +1,148 @@
+/* `train --local`: rows of a file, the run of worker/train, an ONNX file. The same data set in the same order
+ * gives the same bytes as a worker does. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/commands/curve.h"
+#include "worker/commands/train_view.h"
+#include "worker/models/store.h"
+#include "worker/service/file.h"
+#include "worker/service/text.h"
+#include "worker/train/run.h"
+
+struct local {
+    const struct context *cx;
+    const struct train_options *o;
+    struct region mem;
+    struct training_job job;
+    struct job_settings settings;
+    struct backend *be;
+    struct graph *graph;
+    struct dataset *data;
+    struct run *run;
+    struct curve curve;
+};
+
+static int on_metric(void *arg, struct loss_metric *m, struct fail *why)
+{
+    struct local *l = arg;
+    if (!curve_add(&l->curve, m))
+        return fail(why, E_MEMORY, "no memory for the curve");
+    curve_show(&l->curve, m);
+    return 0;
+}
+
+static int on_step(void *arg, struct run *run, struct fail *why)
+{
+    (void)arg;
+    return command_stop ? fail(why, E_INTERRUPTED, "stopped at step %lld; nothing was written",
+                               (long long)run_state(run)->step)
+                        : 0;
+}
+
+static int local_open(struct local *l, struct fail *why)
+{
+    struct training_job *job = &l->job;
+    int rc = job_file_read(job, l->cx->argv[0], &l->mem, why);
+    if (rc)
+        return rc;
+    job->job_id = "local";
+    if (job->base_version)
+        return fail(why, E_CONFIG,
+                    "%s: base_version needs the model registry; --local begins with fresh weights",
+                    l->cx->argv[0]);
+    if ((rc = job_check(job, false, &l->settings, why)) || (rc = job_network(&l->graph, job->network, why)) ||
+        (rc = job_prepare(l->graph, job, &l->settings, why))) {
+        why->code = E_CONFIG;
+        return fail_prefix(why, "%s", l->cx->argv[0]);
+    }
+    return backend_open(&l->be, l->cx->settings.engine_backend, (int)l->cx->settings.engine_threads, why);
+}
+
+static int local_data(struct local *l, struct fail *why)
+{
+    struct dataset_options o = {l->job.validation_rate, l->job.test_rate};
+    struct rows rows = {0};
+    int rc = dataset_new(&l->data, &o, why);
+    if (!rc)
+        rc = rows_read(&rows, l->o->data, why);
+    if (!rc)
+        rc = dataset_add_rows(l->data, &rows, l->o->data, why);
+    rows_close(&rows);
+    if (!rc && (rc = dataset_finish(l->data, l->graph, job_loss_type(l->job.loss), why)))
+        rc = fail_prefix(why, "%s", l->o->data);
+    return rc;
+}
+
+static int local_write(struct local *l, char sha256[SHA256_HEX], struct fail *why)
+{
+    struct graph *g = NULL;
+    struct file_out out = {0};
+    void *bytes = NULL;
+    size_t size = 0;
+    int rc = run_graph(l->run, &g, why);
+    if (!rc)
+        rc = onnx_print(g, &bytes, &size, why);
+    if (!rc)
+        rc = file_out_open(&out, l->o->output, why);
+    if (!rc)
+        rc = file_out_write(&out, bytes, size, why);
+    if (!rc)
+        rc = file_out_commit(&out, why);
+    if (!rc)
+        sha256_hex(bytes, size, sha256);
+    file_out_close(&out);
+    free(bytes);
+    graph_free(&g);
+    return rc;
+}
+
+static void local_report(const struct local *l, const char *sha256)
+{
+    struct number_pair results[RUN_RESULTS];
+    int n = run_results(l->run, results);
+    if (!l->cx->json) {
+        printf("%s:", l->o->output);
+        for (int i = 0; i < n; i++)
+            printf("%s %s %.6g", i ? "," : "", results[i].key, results[i].value);
+        printf("\n");
+        return;
+    }
+    printf("{\"output\":");
+    text_print_json(l->o->output, strlen(l->o->output), stdout);
+    printf(",\"sha256\":\"%s\",\"metrics\":{", sha256);
+    for (int i = 0; i < n; i++)
+        printf("%s\"%s\":%.9g", i ? "," : "", results[i].key, results[i].value);
+    printf("}}\n");
+}
+
+int train_local(const struct context *cx, struct fail *why)
+{
+    struct local l = {.cx = cx, .o = cx->options};
+    struct run_watch watch = {on_metric, NULL, on_step, &l};
+    char sha256[SHA256_HEX];
+    size_t n = strlen(l.o->output);
+    if (n < 6 || strcmp(l.o->output + n - 5, ".onnx") != 0)
+        return fail(why, E_USAGE, "--output %s: a name that ends in .onnx is expected", l.o->output);
+    curve_open(&l.curve);
+    int rc = local_open(&l, why);
+    if (!rc)
+        rc = local_data(&l, why);
+    if (!rc)
+        rc = run_open(&l.run, l.be, l.graph, l.data, &l.job, &l.settings, why);
+    if (!rc)
+        rc = run_train(l.run, &watch, why);
+    curve_end(&l.curve);
+    if (!rc)
+        rc = local_write(&l, sha256, why);
+    if (!rc)
+        local_report(&l, sha256);
+    run_close(&l.run);
+    dataset_free(&l.data);
+    graph_free(&l.graph);
+    backend_close(&l.be);
+    curve_free(&l.curve);
+    region_free(&l.mem);
+    return rc;
+}
