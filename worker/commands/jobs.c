@@ -152,7 +152,7 @@ static int unknown_job(struct job_table *t, const char *id, struct fail *why)
     const char *best = NULL;
     int distance = 8;
     for (int i = 0; i < t->count; i++) {
-        int d = text_distance(id, t->rows[i].job_id);
+        int d = setting_distance(id, t->rows[i].job_id);
         if (d < distance) {
             distance = d;
             best = t->rows[i].job_id;

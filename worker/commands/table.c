@@ -11,11 +11,14 @@ extern const struct command command_bench;
 extern const struct command command_check;
 extern const struct command command_help;
 extern const struct command command_inspect;
+extern const struct command command_jobs;
 extern const struct command command_make_data;
+extern const struct command command_models;
 extern const struct command command_score;
 extern const struct command command_send;
 extern const struct command command_tail;
 extern const struct command command_topics;
+extern const struct command command_train;
 extern const struct command command_worker;
 
 /* A line each, in the order of `millrace help`. */
@@ -24,6 +27,9 @@ const struct command *const command_table[] = {
     &command_worker,
     &command_topics,
     &command_send,
+    &command_train,
+    &command_jobs,
+    &command_models,
     &command_tail,
     &command_score,
     &command_bench,
