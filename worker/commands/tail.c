@@ -208,19 +208,24 @@ static int range_clamp(const struct tail *t, int64_t from, struct reader_range *
 
 static int ranges_make(const struct tail *t, struct reader_range *ranges, int count, struct fail *why)
 {
-    int64_t from = 0;
+    int64_t from;
     int rc = 0;
-    bool beginning = strcmp(t->o->from, "beginning") == 0, end = strcmp(t->o->from, "end") == 0;
-    if (!beginning && !end && !text_to_int(t->o->from, &from))
-        return fail(why, E_USAGE, "-o: expected beginning, end or an offset, got '%s'", t->o->from);
     for (int i = 0; i < count && !rc; i++) {
         ranges[i].partition = t->o->partition >= 0 ? (int32_t)t->o->partition : i;
         ranges[i].end = t->o->follow ? READER_UNBOUNDED : READER_END;
-        ranges[i].start = end ? READER_END : READER_BEGINNING;
-        if (!beginning && !end)
+        ranges[i].start = strcmp(t->o->from, "end") == 0 ? READER_END : READER_BEGINNING;
+        if (text_to_int(t->o->from, &from))
             rc = range_clamp(t, from, &ranges[i], why);
     }
     return rc;
+}
+
+static int check_options(const struct options *o, struct fail *why)
+{
+    int64_t offset;
+    if (strcmp(o->from, "beginning") == 0 || strcmp(o->from, "end") == 0 || text_to_int(o->from, &offset))
+        return 0;
+    return fail(why, E_USAGE, "-o: expected beginning, end or an offset, got '%s'", o->from);
 }
 
 static int run(const struct context *cx, struct fail *why)
@@ -235,7 +240,9 @@ static int run(const struct context *cx, struct fail *why)
         t.type = record_type_of_topic(topic_short_name((enum topic)ours));
         t.dead_letters = ours == TOPIC_DEAD_LETTERS;
     }
-    int rc = topic_partitions(&cx->settings, t.topic, cx->timeout_ms, &partitions, why);
+    int rc = check_options(t.o, why);
+    if (!rc)
+        rc = topic_partitions(&cx->settings, t.topic, cx->timeout_ms, &partitions, why);
     if (!rc && t.o->partition >= partitions)
         rc = fail(why, E_USAGE, "-p %d: %s has %d partitions, from 0", (int)t.o->partition, t.topic,
                   partitions);
