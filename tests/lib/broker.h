@@ -48,7 +48,7 @@ const char *broker_shared(void);
 struct stage {
     char dir[256];
     char bootstrap[256];
-    char prefix[64];  /* of topics: "t<pid>-<n>." */
+    char prefix[66];  /* of topics: "t<pid>-<n>." */
     char group[64];   /* "t<pid>-<n>"; consumer groups <group>.infer and <group>.train */
     char config[280]; /* the file that stage_run gives with -c; stage_open writes one with default settings */
     int configs;
