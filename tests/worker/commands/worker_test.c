@@ -1,0 +1,350 @@
+/* The worker at its edges, on a real broker: records that are wrong in every way this version knows, sizes, deadlines, promotion
+ * under load, topics that are missing or empty. Verdicts are read back with `tail`, counts by the independent checker. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "tests/lib/model.h"
+#include "worker/codec/record.h"
+#include "worker/stream/clock.h"
+
+#undef fail
+#include <cmocka.h>
+
+enum { IMAGE = 3 * 32 * 32 };
+
+static void stage_begin(struct stage *s)
+{
+    struct result r = {0};
+    stage_open(s, broker_shared());
+    stage_run(s, &r, 30000, "topics", "create", NULL);
+    result_expect(&r, 0);
+    result_free(&r);
+    stage_model(s, "lenet", 1, 1, true);
+}
+
+static void worker_begin(struct stage *s, struct process *p)
+{
+    stage_worker(s, p, stage_config(s, &(struct stage_settings){.slot = "a", .roles = "[infer]"}));
+    assert_true(process_wait_text(p, "partitions assigned", 1, 30000));
+}
+
+static struct span text_span(const char *text)
+{
+    return (struct span){text, strlen(text)};
+}
+
+struct request {
+    const char *id, *model;
+    int rows, channels;
+    enum dtype dtype;
+    int64_t deadline_at;
+    int top_k;
+    bool outputs;
+    float first; /* the first value of every FP32 row */
+};
+
+/* Sends one request of equal rows to partition 0. */
+static void request_send(struct stage *s, const struct request *q)
+{
+    struct bytes b = {0};
+    size_t item = dtype_size(q->dtype), size = (size_t)q->rows * (size_t)q->channels * 1024 * item;
+    char *data = calloc(1, size + 1);
+    for (int i = 0; q->dtype == DTYPE_FP32 && i < q->rows; i++)
+        memcpy(data + (size_t)i * (size_t)q->channels * 4096, &q->first, sizeof q->first);
+    struct tensor_view t = {
+        .dtype = q->dtype, .shape = SHAPE(q->rows, q->channels, 32, 32), .data = {data, size}};
+    struct inference_head head = {.id = text_span(q->id),
+                                  .model = text_span(q->model),
+                                  .created_at = clock_ms(),
+                                  .deadline_at = q->deadline_at,
+                                  .top_k = q->top_k,
+                                  .return_outputs = q->outputs};
+    inference_encode(&b, &head, &t, NULL);
+    stage_put(s, "inference", 0, q->id, b.data, b.size);
+    bytes_free(&b);
+    free(data);
+}
+
+/* All records of a topic as a JSON array, once there are `count` of them. */
+static json_t *topic_read(struct stage *s, const char *topic, int count)
+{
+    struct result r = {0};
+    char n[16];
+    snprintf(n, sizeof n, "%d", count);
+    stage_run(s, &r, 60000, "tail", topic, "-n", n, "--follow", NULL);
+    result_expect(&r, 0);
+    json_t *all = json_array();
+    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *one = json_loads(line, 0, NULL);
+        assert_non_null(one);
+        json_array_append_new(all, one);
+    }
+    result_free(&r);
+    assert_int_equal(json_array_size(all), count);
+    return all;
+}
+
+/* The record whose value has this id, or whose key it is. */
+static json_t *by_key(json_t *all, const char *key)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(all, i,
+                       one) if (json_is_string(json_object_get(one, "key")) &&
+                                strcmp(json_string_value(json_object_get(one, "key")), key) == 0) return one;
+    fail_msg("no record with key %s", key);
+    return NULL;
+}
+
+static const char *header_of(json_t *record, const char *name)
+{
+    const char *value = json_string_value(json_object_get(json_object_get(record, "headers"), name));
+    if (!value)
+        fail_msg("no header %s in %s", name, json_dumps(record, JSON_COMPACT));
+    return value;
+}
+
+static json_t *row_of(json_t *record, int i)
+{
+    return json_array_get(json_object_get(json_object_get(record, "value"), "rows"), (size_t)i);
+}
+
+static void is_status(json_t *record, int row, const char *status)
+{
+    assert_string_equal(json_string_value(json_object_get(row_of(record, row), "status")), status);
+}
+
+static size_t rows_of(json_t *record)
+{
+    return json_array_size(json_object_get(json_object_get(record, "value"), "rows"));
+}
+
+static void every_wrong_record_becomes_a_dead_letter_with_its_reason(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    static const struct {
+        const char *key, *reason;
+    } want[] = {{"tombstone", "empty"},     {"garbage", "bad_avro"},     {"cut", "truncated"},
+                {"long", "trailing_bytes"}, {"channels", "bad_shape"},   {"nobody", "unknown_model"},
+                {"name", "bad_request"},    {"nobody7", "unknown_model"}};
+    struct bytes b = {0};
+    char image[IMAGE] = {0};
+    struct tensor_view t = {.dtype = DTYPE_UINT8, .shape = SHAPE(1, 3, 32, 32), .data = {image, IMAGE}};
+    struct inference_head head = {.id = text_span("x"), .model = text_span("lenet")};
+    (void)state;
+    stage_begin(&s);
+    worker_begin(&s, &worker);
+    stage_put(&s, "inference", 0, "tombstone", NULL, 0);
+    stage_put(&s, "inference", 0, "garbage", "\x01\x01\x01\x01", 4);
+    inference_encode(&b, &head, &t, NULL);
+    stage_put(&s, "inference", 0, "cut", b.data, b.size - 1000);
+    bytes_free(&b);
+    inference_encode(&b, &head, &t, NULL);
+    bytes_free(&b);
+    inference_encode(&b, &head, &t, NULL);
+    unsigned char *longer = calloc(1, b.size + 1);
+    memcpy(longer, b.data, b.size);
+    stage_put(&s, "inference", 0, "long", longer, b.size + 1);
+    free(longer);
+    bytes_free(&b);
+    request_send(&s, &(struct request){
+                         .id = "channels", .model = "lenet", .rows = 2, .channels = 1, .dtype = DTYPE_UINT8});
+    request_send(&s, &(struct request){
+                         .id = "nobody", .model = "nobody", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    request_send(
+        &s, &(struct request){.id = "name", .model = "a b", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    request_send(&s,
+                 &(struct request){
+                     .id = "nobody7", .model = "lenet@7", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    request_send(
+        &s, &(struct request){
+                .id = "good", .model = "lenet", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8, .top_k = 3});
+    int count = sizeof want / sizeof want[0];
+    json_t *dead = topic_read(&s, "dead-letters", count), *good = topic_read(&s, "predictions", 1);
+    for (int i = 0; i < count; i++) {
+        json_t *d = by_key(dead, want[i].key);
+        assert_string_equal(header_of(d, "dlq.reason"), want[i].reason);
+        assert_string_equal(header_of(d, "dlq.partition"), "0");
+        assert_string_equal(header_of(d, "dlq.worker"), "a");
+    }
+    is_status(by_key(good, "good"), 0, "OK");
+    assert_int_equal(json_array_size(json_object_get(row_of(by_key(good, "good"), 0), "top_k")), 3);
+    json_decref(dead);
+    json_decref(good);
+    process_kill(&worker);
+}
+
+static void rows_have_their_own_verdicts(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    (void)state;
+    stage_begin(&s);
+    worker_begin(&s, &worker);
+    request_send(&s, &(struct request){.id = "late",
+                                       .model = "lenet",
+                                       .rows = 2,
+                                       .channels = 3,
+                                       .dtype = DTYPE_UINT8,
+                                       .deadline_at = 1});
+    request_send(&s, &(struct request){.id = "nan",
+                                       .model = "lenet",
+                                       .rows = 2,
+                                       .channels = 3,
+                                       .dtype = DTYPE_FP32,
+                                       .first = 0.0f / 0.0f});
+    request_send(&s, &(struct request){
+                         .id = "none", .model = "lenet", .rows = 0, .channels = 3, .dtype = DTYPE_UINT8});
+    request_send(&s, &(struct request){.id = "version",
+                                       .model = "lenet@1",
+                                       .rows = 1,
+                                       .channels = 3,
+                                       .dtype = DTYPE_FP32,
+                                       .outputs = true});
+    json_t *all = topic_read(&s, "predictions", 4);
+    is_status(by_key(all, "late"), 0, "EXPIRED");
+    is_status(by_key(all, "late"), 1, "EXPIRED");
+    is_status(by_key(all, "nan"), 0, "BAD_INPUT");
+    assert_int_equal(rows_of(by_key(all, "none")), 0);
+    is_status(by_key(all, "version"), 0, "OK");
+    json_t *outputs = json_object_get(json_object_get(by_key(all, "version"), "value"), "outputs");
+    assert_int_equal(json_array_size(outputs), 1);
+    json_decref(all);
+    process_kill(&worker);
+}
+
+static void large_records_are_answered_in_pieces(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    (void)state;
+    stage_begin(&s);
+    worker_begin(&s, &worker);
+    request_send(&s, &(struct request){
+                         .id = "5000", .model = "lenet", .rows = 5000, .channels = 3, .dtype = DTYPE_UINT8});
+    request_send(&s, &(struct request){
+                         .id = "5001", .model = "lenet", .rows = 1250, .channels = 3, .dtype = DTYPE_FP32});
+    json_t *all = topic_read(&s, "predictions", 2); /* both are 15 MB */
+    assert_int_equal(rows_of(by_key(all, "5000")), 5000);
+    assert_int_equal(rows_of(by_key(all, "5001")), 1250);
+    for (int i = 0; i < 5000; i++)
+        is_status(by_key(all, "5000"), i, "OK");
+    json_decref(all);
+    process_kill(&worker);
+}
+
+static void a_promotion_swaps_without_restart_or_loss(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    struct result r = {0};
+    long versions[3] = {0};
+    size_t i;
+    json_t *one;
+    (void)state;
+    stage_begin(&s);
+    worker_begin(&s, &worker);
+    for (int n = 0; n < 10; n++)
+        request_send(&s,
+                     &(struct request){
+                         .id = "before", .model = "lenet", .rows = 3, .channels = 3, .dtype = DTYPE_UINT8});
+    stage_model(&s, "lenet", 2, 2, true);
+    assert_true(
+        process_wait_text(&worker, "model promoted", 1, 3000)); /* contract: within 2 s of being stable */
+    for (int n = 0; n < 10; n++)
+        request_send(&s,
+                     &(struct request){
+                         .id = "after", .model = "lenet", .rows = 3, .channels = 3, .dtype = DTYPE_UINT8});
+    json_t *all = topic_read(&s, "predictions", 20);
+    json_array_foreach(all, i, one)
+    {
+        json_t *value = json_object_get(one, "value");
+        long v = (long)json_integer_value(json_object_get(value, "version"));
+        assert_in_range(v, 1, 2);
+        if (strcmp(json_string_value(json_object_get(value, "id")), "after") == 0)
+            assert_int_equal(v, 2);
+        versions[v]++;
+    }
+    assert_true(versions[1] > 0); /* some were answered before */
+    stage_check(&s, &r, 30, "--inputs", "20", NULL);
+    result_expect(&r, 0);
+    result_free(&r);
+    json_decref(all);
+    process_kill(&worker);
+}
+
+static void a_model_promoted_just_before_a_request_is_never_unknown(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    char name[32];
+    (void)state;
+    stage_begin(&s);
+    worker_begin(&s, &worker);
+    for (int n = 0; n < 5; n++) {
+        snprintf(name, sizeof name, "fresh%d", n);
+        stage_model(&s, name, 1, (unsigned)n + 10, true);
+        request_send(
+            &s, &(struct request){.id = name, .model = name, .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    }
+    json_t *all = topic_read(&s, "predictions", 5);
+    for (int n = 0; n < 5; n++) {
+        snprintf(name, sizeof name, "fresh%d", n);
+        is_status(by_key(all, name), 0, "OK");
+    }
+    json_decref(all);
+    process_kill(&worker);
+}
+
+static void missing_topics_are_waited_for(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    struct result r = {0};
+    (void)state;
+    stage_open(&s, broker_shared());
+    stage_worker(&s, &worker, stage_config(&s, &(struct stage_settings){.slot = "a"}));
+    assert_true(process_wait_text(&worker, "topics create", 1, 20000));
+    stage_run(&s, &r, 30000, "topics", "create", NULL);
+    result_expect(&r, 0);
+    result_free(&r);
+    assert_true(process_wait_text(&worker, "partitions assigned", 2, 30000)); /* both roles */
+    process_signal(&worker, SIGTERM);
+    assert_int_equal(process_wait(&worker, 6000), 0);
+}
+
+static void an_absent_broker_is_waited_for_until_a_stop(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    char address[64];
+    (void)state;
+    snprintf(address, sizeof address, "127.0.0.1:%d", test_free_port());
+    stage_open(&s, address);
+    stage_worker(&s, &worker, stage_config(&s, &(struct stage_settings){.slot = "a"}));
+    assert_true(process_wait_text(&worker, "waiting for", 1, 20000));
+    process_signal(&worker, SIGINT);
+    assert_int_equal(process_wait(&worker, 6000), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_wrong_record_becomes_a_dead_letter_with_its_reason),
+        cmocka_unit_test(rows_have_their_own_verdicts),
+        cmocka_unit_test(large_records_are_answered_in_pieces),
+        cmocka_unit_test(a_promotion_swaps_without_restart_or_loss),
+        cmocka_unit_test(a_model_promoted_just_before_a_request_is_never_unknown),
+        cmocka_unit_test(missing_topics_are_waited_for),
+        cmocka_unit_test(an_absent_broker_is_waited_for_until_a_stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
