@@ -65,7 +65,7 @@ static const struct line lines[] = {
     {"check -c @/good.yaml -X models.store=file:///proc/none -X worker.state_dir=/proc/none " NOBODY, 4,
      "3 of", "not ok  models.store"},
     {"check --json -c @/good.yaml " NOBODY, 4, "not ok", "{\"check\":\"broker\",\"ok\":false"},
-    {"check -c @/good.yaml -X no.such.key=1 " NOBODY, 3, "", "no.such.key"},
+    {"check -c @/good.yaml -X no.such.key=1 " NOBODY, 3, "not ok", "no.such.key"},
 
     /* topics */
     {"topics " NOBODY, 4, "no broker answered at 127.0.0.1:1", ""},
@@ -237,7 +237,7 @@ static void test_every_command(void **state)
     char *save = NULL;
     for (char *l = strtok_r(list.out, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
         char name[32], use[64];
-        if (sscanf(l, "  %31[a-z-]", name) != 1 || l[2] == ' ')
+        if (strncmp(l, "  ", 2) != 0 || sscanf(l + 2, "%31[a-z-]", name) != 1)
             continue;
         count++;
         result_runl(&r, 20000, test_millrace(), name, "--help", NULL);
