@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "worker/stream/client.h"
 
@@ -141,6 +142,29 @@ static int create(struct client *c, rd_kafka_NewTopic_t **topics, size_t count, 
     return rc;
 }
 
+/* A topic is made before every broker says so: who is told "created" may go and use it. */
+static int wait_visible(struct client *c, const struct settings *s, int timeout_ms, struct fail *why)
+{
+    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
+    for (;;) {
+        const struct rd_kafka_metadata *m;
+        int partitions[TOPICS], hidden = 0;
+        int rc = metadata_get(c, s, timeout_ms, &m, why);
+        if (rc)
+            return rc;
+        count_partitions(s, m, partitions);
+        rd_kafka_metadata_destroy(m);
+        for (int t = 0; t < TOPICS; t++)
+            hidden += partitions[t] == 0;
+        if (!hidden)
+            return 0;
+        if (now_us() > until_us)
+            return fail(why, E_UNREACHABLE, "topics create: %d topics were made but are not seen after %d ms",
+                        hidden, timeout_ms);
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+}
+
 int topics_create(const struct settings *s, int partitions, int replication, int timeout_ms,
                   struct topic_report report[TOPICS], struct fail *why)
 {
@@ -170,6 +194,8 @@ int topics_create(const struct settings *s, int partitions, int replication, int
     }
     if (missing)
         rc = create(c, topics, missing, timeout_ms, why);
+    if (missing && !rc)
+        rc = wait_visible(c, s, timeout_ms, why);
 out:
     rd_kafka_NewTopic_destroy_array(topics, missing);
     if (m)
