@@ -176,12 +176,18 @@ int job_check(const struct training_job *job, bool with_data, struct job_setting
     return job_settings_parse(out, job->hyperparameters, job->hyperparameter_count, "hyperparameters", why);
 }
 
+/* Job and worker files are embedded too. */
+static bool is_network(const char *text)
+{
+    return strstr(text, "\nlayers:") != NULL;
+}
+
 static int network_unknown(const char *name, struct fail *why)
 {
     char known[200] = "";
     for (const struct embedded *e = embedded_files; e->path; e++) {
         int n = (int)strlen(e->path) - (int)strlen("config/.yaml");
-        bool network = strncmp(e->path, "config/", 7) == 0 && n > 0 && strstr(e->text, "\nnetwork:");
+        bool network = strncmp(e->path, "config/", 7) == 0 && n > 0 && is_network(e->text);
         if (!network || strlen(known) + (size_t)n + 3 > sizeof known)
             continue;
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%.*s", *known ? ", " : "", n,
@@ -199,7 +205,7 @@ int job_network(struct graph **out, const char *network, struct fail *why)
         return network_parse(out, "network", network, strlen(network), why);
     snprintf(path, sizeof path, "config/%.100s.yaml", network);
     const char *text = embedded_find(path, &size);
-    if (!text || (strncmp(text, "network:", 8) != 0 && !strstr(text, "\nnetwork:")))
+    if (!text || !is_network(text))
         return network_unknown(network, why);
     return network_parse(out, path, text, size, why);
 }
