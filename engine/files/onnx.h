@@ -1,0 +1,162 @@
+/* What the files onnx_*.c share; others call onnx_parse and onnx_print (graph.h).
+ *   onnx_wire.c          bytes -> protobuf messages, checked and bounded
+ *   onnx_tensor.c        tensors and attributes of a node
+ *   onnx_read.c          the model around the operators: values, input, output, order
+ *   onnx_operators.c     one row an operator: ONNX node -> layer; onnx_linear.c those with weights and pools
+ *   onnx_meta.c          labels, preprocessing and metadata, both ways
+ *   onnx_write.c         the model around the layers
+ *   onnx_layers.c        one row a layer: layer -> ONNX nodes */
+#ifndef ENGINE_FILES_ONNX_H
+#define ENGINE_FILES_ONNX_H
+
+#include "engine/files/onnx.pb-c.h"
+#include "engine/graph.h"
+#include "engine/layer.h"
+
+/* What is written, and what may be read. The newest operator sets change only types that we do not compute
+ * with; an operator whose meaning changed says so in its row. */
+enum { ONNX_IR = 8, ONNX_OPSET = 17, ONNX_OPSET_OLDEST = 7, ONNX_OPSET_NEWEST = 24 };
+
+#define ONNX_PRODUCER "millrace"
+/* Nodes that one layer needs beside its own are called after it: "dense1/flatten", "conv1/activation". In
+ * files of our own the reader takes them for a part of that layer and keeps all others apart. */
+#define ONNX_PART_FLATTEN    "/flatten"
+#define ONNX_PART_ACTIVATION "/activation"
+
+/* ---- onnx_wire.c ---- */
+
+struct onnx_file; /* the messages of a model and the memory they take */
+
+/* Memory is at most 16 MiB and four times the size of the file. */
+int onnx_file_open(struct onnx_file **out, const char *name, const void *bytes, size_t size,
+                   struct fail *why);
+void onnx_file_close(struct onnx_file **file);
+const Onnx__ModelProto *onnx_file_model(const struct onnx_file *file);
+
+/* ---- onnx_tensor.c. Messages of failures begin after the node's name. ---- */
+
+const char *onnx_text(const char *text); /* NULL (absent) as "" */
+/* Shape and number of elements, checked against the data that is there. */
+int onnx_tensor_shape(const Onnx__TensorProto *t, struct shape *shape, struct fail *why);
+/* FLOAT tensors; *out is malloc'd and holds shape_size floats. */
+int onnx_tensor_floats(const Onnx__TensorProto *t, float **out, struct shape *shape, struct fail *why);
+/* INT64 tensors of at most `max` elements; *count is how many. */
+int onnx_tensor_ints(const Onnx__TensorProto *t, int64_t *out, int max, int *count, struct fail *why);
+/* A FLOAT tensor of one element. */
+int onnx_tensor_float(const Onnx__TensorProto *t, float *out, struct fail *why);
+
+/* Attributes: absent leaves *out as it is (the default). */
+const Onnx__AttributeProto *onnx_attribute(const Onnx__NodeProto *node, const char *name);
+int onnx_attribute_int(const Onnx__NodeProto *node, const char *name, int64_t *out, struct fail *why);
+int onnx_attribute_float(const Onnx__NodeProto *node, const char *name, float *out, struct fail *why);
+/* Exactly `count` numbers, each min .. max. */
+int onnx_attribute_ints(const Onnx__NodeProto *node, const char *name, int count, int64_t min, int64_t max,
+                        int64_t *out, struct fail *why);
+/* The string is copied, cut to size. */
+int onnx_attribute_text(const Onnx__NodeProto *node, const char *name, char *out, size_t size,
+                        struct fail *why);
+/* The float as the shortest decimal that means it: 0.2f is 0.2. */
+double onnx_decimal(float f);
+
+/* ---- onnx_read.c, for the operators ---- */
+
+/* What a name in the file stands for: a constant, or the output of a layer. */
+struct onnx_value {
+    const char *name;                /* borrowed from the file */
+    const Onnx__TensorProto *tensor; /* of a constant */
+    int node;                        /* of an activation: a layer of the graph, or GRAPH_INPUT */
+    int uses;                        /* nodes and graph outputs that read it, through aliases too */
+    bool ready;                      /* defined by now, in the order of the file */
+    bool flat;                       /* flattened, and no layer was made for that yet */
+    bool named;                      /* a parameter is called after it */
+};
+
+/* The tensor of a constant that the file gives as plain numbers. */
+struct onnx_made {
+    Onnx__TensorProto tensor; /* borrows the numbers */
+    int64_t dim;
+    struct onnx_made *next;
+};
+
+struct onnx_reader {
+    const char *file;
+    const Onnx__ModelProto *model;
+    struct graph *graph;
+    struct onnx_value *values; /* by name */
+    size_t value_count;
+    bool *needed; /* by node of the file: the output depends on it */
+    int opset;
+    int64_t fixed_batch;    /* the input's N when it is a number, else 0 */
+    bool ours;              /* written by onnx_print */
+    struct onnx_made *made; /* owned */
+};
+
+/* NULL: the file names no such input (left out, or too few). */
+struct onnx_value *onnx_input(struct onnx_reader *r, const Onnx__NodeProto *node, size_t i);
+/* Makes output 0 of the node stand for a layer, or for what `from` stands for. */
+void onnx_define(struct onnx_reader *r, const Onnx__NodeProto *node, int layer);
+/* flat: as a Flatten of it. */
+void onnx_define_alias(struct onnx_reader *r, const Onnx__NodeProto *node, struct onnx_value *from,
+                       bool flat);
+/* The shape of one row of an activation. */
+struct shape onnx_row(const struct onnx_reader *r, const struct onnx_value *v);
+/* The layer an activation comes from, after a flatten layer was added where one is due. */
+int onnx_layer_of(struct onnx_reader *r, struct onnx_value *v, int *layer, struct fail *why);
+/* Adds a layer named after the node, or after its weights ("conv1" of "conv1.weight"). */
+int onnx_add(struct onnx_reader *r, const Onnx__NodeProto *node, const struct onnx_value *weights,
+             const char *type, int input, struct graph_node **out, struct fail *why);
+/* Checks the settings against their table, runs the shape rule and defines output 0. */
+int onnx_added(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+/* Sets a parameter of the last layer, called after the value when that is possible. */
+int onnx_set_param(struct onnx_reader *r, int layer, int index, struct onnx_value *from, struct shape shape,
+                   const float *data, struct fail *why);
+
+/* ---- onnx_operators.c ---- */
+
+int onnx_import_node(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_want_activation(const struct onnx_value *v, struct fail *why);
+int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why);
+/* The activation comes from a layer of this type. */
+bool onnx_is_type(const struct onnx_reader *r, const struct onnx_value *v, const char *type);
+
+/* ---- onnx_linear.c: rows of the table in onnx_operators.c ---- */
+
+int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_import_gemm(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_import_matmul(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_import_maxpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_import_avgpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+
+/* ---- onnx_meta.c ---- */
+
+int onnx_meta_read(struct graph *g, const Onnx__ModelProto *model, struct fail *why);
+
+/* ---- onnx_write.c, for the layers and the metadata. All memory is the writer's and freed at once; after a
+ * failed allocation the functions do nothing and the writer reports it at the end. ---- */
+
+struct onnx_writer;
+
+void *onnx_alloc(struct onnx_writer *w, size_t size); /* zeroed; NULL when there is no memory */
+/* printf into the writer's memory; NULL when there is no memory. */
+char *onnx_format(struct onnx_writer *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The name of what a layer of the graph (or GRAPH_INPUT) puts out. */
+const char *onnx_value_name(const struct onnx_writer *w, int layer);
+const char *onnx_param_name(const struct onnx_writer *w, int layer, int param);
+/* A node named layer + part with one output; inputs are added to it. A last node gives the layer's value,
+ * others a value named like the node. */
+Onnx__NodeProto *onnx_node(struct onnx_writer *w, int layer, const char *part, const char *operator,
+                           bool last);
+void onnx_node_input(struct onnx_writer *w, Onnx__NodeProto *node, const char *value);
+void onnx_node_int(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int64_t value);
+void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int count,
+                    const int64_t *values);
+/* A scalar constant; returns its name. */
+const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, float value);
+int onnx_meta_write(struct onnx_writer *w, const struct graph *g, Onnx__ModelProto *model, struct fail *why);
+
+/* ---- onnx_layers.c ---- */
+
+int onnx_export_layer(struct onnx_writer *w, const struct graph *g, int layer, struct fail *why);
+
+#endif
