@@ -125,6 +125,8 @@ int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *node, struct 
 int onnx_import_gemm(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_matmul(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+/* Any number of activations of one shape. */
+int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_maxpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_avgpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 
@@ -153,7 +155,7 @@ void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *na
                     const int64_t *values);
 /* A scalar constant; returns its name. */
 const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, float value);
-int onnx_meta_write(struct onnx_writer *w, const struct graph *g, Onnx__ModelProto *model, struct fail *why);
+void onnx_meta_write(struct onnx_writer *w, const struct graph *g, Onnx__ModelProto *model);
 
 /* ---- onnx_layers.c ---- */
 

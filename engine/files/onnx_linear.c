@@ -293,23 +293,37 @@ static int add_bias(struct onnx_reader *r, const Onnx__NodeProto *n, struct onnx
     return 0;
 }
 
+int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    struct graph_node *l;
+    int from[GRAPH_INPUTS], count = (int)n->n_input, rc;
+    for (int i = 0; i < count; i++) {
+        struct onnx_value *v = onnx_input(r, n, (size_t)i);
+        if ((rc = onnx_want_activation(v, why)))
+            return rc;
+        if (!shape_equal(onnx_row(r, v), onnx_row(r, onnx_input(r, n, 0))))
+            return fail(why, E_UNSUPPORTED, "its inputs differ in shape; broadcasting is not supported");
+        if ((rc = onnx_layer_of(r, v, &from[i], why)))
+            return rc;
+    }
+    if (count == 1) {
+        onnx_define_alias(r, n, onnx_input(r, n, 0), false);
+        return 0;
+    }
+    if ((rc = onnx_add(r, n, NULL, "add", from[0], &l, why)))
+        return rc;
+    memcpy(l->inputs, from, (size_t)count * sizeof from[0]);
+    l->input_count = count;
+    return onnx_added(r, n, why);
+}
+
+/* Of two activations, or of one and a constant. */
 int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
 {
     struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
-    struct graph_node *l;
-    int first, second, rc;
-    if (!a || !b || (a->tensor && b->tensor))
-        return fail(why, E_UNSUPPORTED, "needs two inputs of which one is no constant");
-    if (a->tensor || b->tensor)
+    if (a && b && !a->tensor != !b->tensor)
         return add_bias(r, n, a->tensor ? b : a, a->tensor ? a : b, why);
-    if (!shape_equal(onnx_row(r, a), onnx_row(r, b)))
-        return fail(why, E_UNSUPPORTED, "its inputs differ in shape; broadcasting is not supported");
-    if ((rc = onnx_layer_of(r, a, &first, why)) || (rc = onnx_layer_of(r, b, &second, why)) ||
-        (rc = onnx_add(r, n, NULL, "add", first, &l, why)))
-        return rc;
-    l->inputs[1] = second;
-    l->input_count = 2;
-    return onnx_added(r, n, why);
+    return onnx_import_sum(r, n, why);
 }
 
 /* ---- pools ---- */

@@ -13,7 +13,9 @@
 
 int onnx_want_activation(const struct onnx_value *v, struct fail *why)
 {
-    return v && !v->tensor ? 0 : fail(why, E_UNSUPPORTED, "its first input is a constant or missing");
+    return v && !v->tensor ? 0
+                           : fail(why, E_UNSUPPORTED,
+                                  "an input is a constant or missing where values of the rows are expected");
 }
 
 int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why)
@@ -248,6 +250,7 @@ static const struct onnx_operator operators[] = {
     {"Reshape", ANY_OPSET, 2, 2, " allowzero ", import_reshape},
     {"Sigmoid", ANY_OPSET, 1, 1, "", import_sigmoid},
     {"Softmax", ANY_OPSET, 1, 1, " axis ", import_softmax},
+    {"Sum", ANY_OPSET, 1, GRAPH_INPUTS, "", onnx_import_sum},
     {"Tanh", ANY_OPSET, 1, 1, "", import_tanh},
 };
 enum { OPERATORS = sizeof operators / sizeof operators[0] };

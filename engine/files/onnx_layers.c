@@ -1,0 +1,174 @@
+/* One row a layer type: how a layer of the graph becomes ONNX nodes. To write one more: a function and a row
+ * in `exporters`. Next to read: onnx_write.c, which makes the nodes; onnx_operators.c, the way back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/files/onnx.h"
+#include "engine/layers/settings.h"
+
+static const struct graph_node *node_of(const struct graph *g, int layer)
+{
+    return &g->nodes[layer];
+}
+
+/* One number for both directions, two, or (padding) all four. */
+static void long_ints(const struct setting_ints *s, int n, int64_t *out)
+{
+    for (int i = 0; i < n; i++)
+        out[i] = s->count == 1 ? s->v[0] : s->v[i % s->count];
+}
+
+static void window_attributes(struct onnx_writer *w, Onnx__NodeProto *n, const struct setting_ints *kernel,
+                              const struct setting_ints *stride, const struct setting_ints *padding)
+{
+    int64_t v[4];
+    long_ints(kernel, 2, v);
+    onnx_node_ints(w, n, "kernel_shape", 2, v);
+    long_ints(padding, 4, v);
+    onnx_node_ints(w, n, "pads", 4, v);
+    long_ints(stride, 2, v);
+    onnx_node_ints(w, n, "strides", 2, v);
+}
+
+static void param_inputs(struct onnx_writer *w, Onnx__NodeProto *n, const struct graph *g, int layer)
+{
+    for (int i = 0; i < node_of(g, layer)->param_count; i++)
+        onnx_node_input(w, n, onnx_param_name(w, layer, i));
+}
+
+/* By enum map_fn. */
+static const char *const activation_operator[MAP_FNS] = {
+    [MAP_RELU] = "Relu", [MAP_TANH] = "Tanh", [MAP_SIGMOID] = "Sigmoid"};
+
+static void add_activation(struct onnx_writer *w, int layer, const Onnx__NodeProto *before, int fn)
+{
+    if (fn == MAP_IDENTITY || !before)
+        return;
+    Onnx__NodeProto *n = onnx_node(w, layer, ONNX_PART_ACTIVATION, activation_operator[fn], true);
+    onnx_node_input(w, n, before->output[0]);
+}
+
+static void export_conv(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct conv_settings *s = node_of(g, layer)->settings;
+    int64_t dilation[2];
+    Onnx__NodeProto *n = onnx_node(w, layer, "", "Conv", s->activation == MAP_IDENTITY);
+    onnx_node_input(w, n, onnx_value_name(w, node_of(g, layer)->inputs[0]));
+    param_inputs(w, n, g, layer);
+    long_ints(&s->dilation, 2, dilation);
+    onnx_node_ints(w, n, "dilations", 2, dilation);
+    onnx_node_int(w, n, "group", s->groups);
+    window_attributes(w, n, &s->kernel, &s->stride, &s->padding);
+    add_activation(w, layer, n, s->activation);
+}
+
+static void export_dense(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct dense_settings *s = node_of(g, layer)->settings;
+    int from = node_of(g, layer)->inputs[0];
+    struct shape row = from == GRAPH_INPUT ? g->input : node_of(g, from)->shape;
+    const char *x = onnx_value_name(w, from);
+    if (row.rank != 1) {
+        Onnx__NodeProto *flat = onnx_node(w, layer, ONNX_PART_FLATTEN, "Flatten", false);
+        onnx_node_input(w, flat, x);
+        onnx_node_int(w, flat, "axis", 1);
+        x = flat ? flat->output[0] : NULL;
+    }
+    Onnx__NodeProto *n = onnx_node(w, layer, "", "Gemm", s->activation == MAP_IDENTITY);
+    onnx_node_input(w, n, x);
+    param_inputs(w, n, g, layer);
+    onnx_node_int(w, n, "transB", 1);
+    add_activation(w, layer, n, s->activation);
+}
+
+static Onnx__NodeProto *export_plain(struct onnx_writer *w, const struct graph *g, int layer,
+                                     const char *operator)
+{
+    Onnx__NodeProto *n = onnx_node(w, layer, "", operator, true);
+    for (int i = 0; i < node_of(g, layer)->input_count; i++)
+        onnx_node_input(w, n, onnx_value_name(w, node_of(g, layer)->inputs[i]));
+    return n;
+}
+
+static Onnx__NodeProto *export_pool(struct onnx_writer *w, const struct graph *g, int layer,
+                                    const char *operator)
+{
+    const struct pool_settings *s = node_of(g, layer)->settings;
+    Onnx__NodeProto *n = export_plain(w, g, layer, operator);
+    onnx_node_int(w, n, "ceil_mode", s->ceil);
+    window_attributes(w, n, &s->size, s->stride.count ? &s->stride : &s->size, &s->padding);
+    return n;
+}
+
+static void export_maxpool(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_pool(w, g, layer, "MaxPool");
+}
+
+static void export_avgpool(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct pool_settings *s = node_of(g, layer)->settings;
+    Onnx__NodeProto *n = export_pool(w, g, layer, "AveragePool");
+    onnx_node_int(w, n, "count_include_pad", s->count_padding);
+}
+
+static void export_relu(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_plain(w, g, layer, "Relu");
+}
+
+static void export_tanh(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_plain(w, g, layer, "Tanh");
+}
+
+static void export_sigmoid(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_plain(w, g, layer, "Sigmoid");
+}
+
+static void export_softmax(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    onnx_node_int(w, export_plain(w, g, layer, "Softmax"), "axis", 1);
+}
+
+static void export_flatten(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    onnx_node_int(w, export_plain(w, g, layer, "Flatten"), "axis", 1);
+}
+
+/* Add takes two, Sum any number. */
+static void export_add(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_plain(w, g, layer, node_of(g, layer)->input_count == 2 ? "Add" : "Sum");
+}
+
+/* Without training_mode: it drops nothing where a model answers. */
+static void export_dropout(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct dropout_settings *s = node_of(g, layer)->settings;
+    Onnx__NodeProto *n = export_plain(w, g, layer, "Dropout");
+    onnx_node_input(w, n, onnx_scalar(w, layer, "/ratio", (float)s->rate));
+}
+
+static const struct {
+    const char *type;
+    void (*export)(struct onnx_writer *w, const struct graph *g, int layer);
+} exporters[] = {
+    {"add", export_add},         {"avgpool", export_avgpool}, {"conv", export_conv},
+    {"dense", export_dense},     {"dropout", export_dropout}, {"flatten", export_flatten},
+    {"maxpool", export_maxpool}, {"relu", export_relu},       {"sigmoid", export_sigmoid},
+    {"softmax", export_softmax}, {"tanh", export_tanh},
+};
+
+int onnx_export_layer(struct onnx_writer *w, const struct graph *g, int layer, struct fail *why)
+{
+    const struct graph_node *n = node_of(g, layer);
+    for (size_t i = 0; i < sizeof exporters / sizeof exporters[0]; i++)
+        if (!strcmp(exporters[i].type, n->type->name)) {
+            exporters[i].export(w, g, layer);
+            return 0;
+        }
+    return fail(why, E_UNSUPPORTED, "%s: layer %s (%s) cannot be written as ONNX", g->name, n->name,
+                n->type->name);
+}

@@ -1,0 +1,355 @@
+/* Graph to ONNX file: the model around the layers. Weights are not copied, the messages point at the graph's.
+ * Nothing in the file depends on anything but the graph: the same graph gives the same bytes.
+ * Next to read: onnx_layers.c. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/files/onnx.h"
+
+/* Nodes and scalars of one layer at most; attributes of one node. */
+enum { NODES_A_LAYER = 3, SCALARS_A_LAYER = 1, NAMES_A_LAYER = 12, ATTRIBUTES_MOST = 8 };
+
+struct block {
+    struct block *next;
+    max_align_t data[];
+};
+
+struct onnx_writer {
+    const struct graph *graph;
+    struct block *blocks;
+    bool no_memory;
+    Onnx__GraphProto *proto;
+    const char *input;   /* names in the file */
+    const char **values; /* by layer */
+    const char **params; /* by layer and parameter */
+    const char **taken;  /* open-addressed set of all names */
+    size_t taken_slots;  /* a power of two */
+};
+
+void *onnx_alloc(struct onnx_writer *w, size_t size)
+{
+    struct block *b = w->no_memory ? NULL : calloc(1, sizeof *b + size);
+    w->no_memory = !b;
+    if (!b)
+        return NULL;
+    b->next = w->blocks;
+    w->blocks = b;
+    return b->data;
+}
+
+char *onnx_format(struct onnx_writer *w, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = onnx_alloc(w, (size_t)n + 1);
+    if (!text)
+        return NULL;
+    va_start(args, format);
+    vsnprintf(text, (size_t)n + 1, format, args);
+    va_end(args);
+    return text;
+}
+
+/* ---- names ---- */
+
+/* FNV-1a. Returns false when the name is taken already. */
+static bool take(struct onnx_writer *w, const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *p = name; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
+    size_t slot = hash & (w->taken_slots - 1);
+    for (; w->taken[slot]; slot = (slot + 1) & (w->taken_slots - 1))
+        if (!strcmp(w->taken[slot], name))
+            return false;
+    w->taken[slot] = name;
+    return true;
+}
+
+/* The name, or with a number behind it when it is taken. */
+static const char *unique(struct onnx_writer *w, const char *name)
+{
+    const char *out = name;
+    for (int number = 2; out && !take(w, out); number++)
+        out = onnx_format(w, "%s_%d", name, number);
+    return out;
+}
+
+/* What others refer to first: input, output, parameters; then the values between layers. */
+static void name_values(struct onnx_writer *w)
+{
+    const struct graph *g = w->graph;
+    size_t n = (size_t)g->count;
+    for (w->taken_slots = 64; w->taken_slots < 2 * (n + 1) * NAMES_A_LAYER;)
+        w->taken_slots *= 2;
+    w->taken = onnx_alloc(w, w->taken_slots * sizeof *w->taken);
+    w->values = onnx_alloc(w, n * sizeof *w->values);
+    w->params = onnx_alloc(w, n * GRAPH_PARAMS * sizeof *w->params);
+    if (w->no_memory)
+        return;
+    w->input = unique(w, *g->input_name ? g->input_name : "input");
+    w->values[n - 1] = unique(w, *g->output_name ? g->output_name : "output");
+    for (int i = 0; i < g->count; i++)
+        for (int k = 0; k < g->nodes[i].param_count; k++)
+            w->params[i * GRAPH_PARAMS + k] = unique(w, g->nodes[i].params[k].name);
+    for (int i = 0; i < g->count - 1; i++)
+        w->values[i] = unique(w, g->nodes[i].name);
+}
+
+const char *onnx_value_name(const struct onnx_writer *w, int layer)
+{
+    return layer == GRAPH_INPUT ? w->input : w->values[layer];
+}
+
+const char *onnx_param_name(const struct onnx_writer *w, int layer, int param)
+{
+    return w->params[layer * GRAPH_PARAMS + param];
+}
+
+/* ---- nodes ---- */
+
+Onnx__NodeProto *onnx_node(struct onnx_writer *w, int layer, const char *part, const char *operator,
+                           bool last)
+{
+    Onnx__NodeProto *n = onnx_alloc(w, sizeof *n);
+    char **input = onnx_alloc(w, (GRAPH_INPUTS + GRAPH_PARAMS) * sizeof *input);
+    char **output = onnx_alloc(w, sizeof *output);
+    Onnx__AttributeProto **attribute = onnx_alloc(w, ATTRIBUTES_MOST * sizeof(Onnx__AttributeProto *));
+    const char *name = onnx_format(w, "%s%s", w->graph->nodes[layer].name, part);
+    const char *value = last ? w->values[layer] : onnx_format(w, "%s/output", name ? name : "");
+    if (w->no_memory)
+        return NULL;
+    onnx__node_proto__init(n);
+    n->name = (char *)name;
+    n->op_type = onnx_format(w, "%s", operator);
+    n->input = input;
+    n->output = output;
+    n->attribute = attribute;
+    n->output[n->n_output++] = (char *)(last ? value : unique(w, value));
+    if (w->no_memory)
+        return NULL;
+    w->proto->node[w->proto->n_node++] = n;
+    return n;
+}
+
+void onnx_node_input(struct onnx_writer *w, Onnx__NodeProto *node, const char *value)
+{
+    if (node && !w->no_memory)
+        node->input[node->n_input++] = (char *)value;
+}
+
+static Onnx__AttributeProto *add_attribute(struct onnx_writer *w, Onnx__NodeProto *node, const char *name,
+                                           Onnx__AttributeProto__AttributeType type)
+{
+    Onnx__AttributeProto *a = node ? onnx_alloc(w, sizeof *a) : NULL;
+    if (!a)
+        return NULL;
+    onnx__attribute_proto__init(a);
+    a->name = onnx_format(w, "%s", name);
+    a->has_type = true;
+    a->type = type;
+    node->attribute[node->n_attribute++] = a;
+    return a;
+}
+
+void onnx_node_int(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int64_t value)
+{
+    Onnx__AttributeProto *a = add_attribute(w, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+    if (a) {
+        a->has_i = true;
+        a->i = value;
+    }
+}
+
+void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int count,
+                    const int64_t *values)
+{
+    Onnx__AttributeProto *a = add_attribute(w, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    int64_t *copy = onnx_alloc(w, (size_t)count * sizeof *copy);
+    if (a && copy) {
+        memcpy(copy, values, (size_t)count * sizeof *copy);
+        a->n_ints = (size_t)count;
+        a->ints = copy;
+    }
+}
+
+/* ---- constants ---- */
+
+/* The data is pointed at, not copied: float32 and little endian, as raw_data is. */
+static void add_tensor(struct onnx_writer *w, const char *name, struct shape shape, const float *data)
+{
+    Onnx__TensorProto *t = onnx_alloc(w, sizeof *t);
+    int64_t *dims = onnx_alloc(w, sizeof shape.dim);
+    if (!t || !dims)
+        return;
+    onnx__tensor_proto__init(t);
+    memcpy(dims, shape.dim, sizeof shape.dim);
+    t->name = (char *)name;
+    t->n_dims = (size_t)shape.rank;
+    t->dims = dims;
+    t->has_data_type = true;
+    t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    t->has_raw_data = true;
+    t->raw_data.len = (size_t)shape_size(shape) * sizeof *data;
+    t->raw_data.data = (uint8_t *)data;
+    w->proto->initializer[w->proto->n_initializer++] = t;
+}
+
+const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, float value)
+{
+    float *copy = onnx_alloc(w, sizeof *copy);
+    const char *name = onnx_format(w, "%s%s", w->graph->nodes[layer].name, part);
+    name = name ? unique(w, name) : NULL;
+    if (!copy || !name)
+        return NULL;
+    *copy = value;
+    add_tensor(w, name, (struct shape){0}, copy);
+    return name;
+}
+
+static int add_params(struct onnx_writer *w, struct fail *why)
+{
+    const struct graph *g = w->graph;
+    for (int i = 0; i < g->count; i++)
+        for (int k = 0; k < g->nodes[i].param_count; k++) {
+            const struct graph_param *p = &g->nodes[i].params[k];
+            if (!p->data)
+                return fail(why, E_FAILED, "%s: %s has no values yet; draw or load them first", g->name,
+                            p->name);
+            add_tensor(w, onnx_param_name(w, i, k), p->shape, p->data);
+        }
+    return 0;
+}
+
+/* ---- the model ---- */
+
+static Onnx__TensorShapeProto__Dimension *dimension(struct onnx_writer *w, int64_t size)
+{
+    Onnx__TensorShapeProto__Dimension *d = onnx_alloc(w, sizeof *d);
+    if (!d)
+        return NULL;
+    onnx__tensor_shape_proto__dimension__init(d);
+    if (size > 0) {
+        d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        d->dim_value = size;
+    } else {
+        d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+        d->dim_param = onnx_format(w, "N");
+    }
+    return d;
+}
+
+/* FLOAT [N, row...]: the batch is symbolic. */
+static Onnx__ValueInfoProto **value_info(struct onnx_writer *w, const char *name, struct shape row)
+{
+    Onnx__ValueInfoProto **list = onnx_alloc(w, sizeof *list), *v = onnx_alloc(w, sizeof *v);
+    Onnx__TypeProto *type = onnx_alloc(w, sizeof *type);
+    Onnx__TypeProto__Tensor *tensor = onnx_alloc(w, sizeof *tensor);
+    Onnx__TensorShapeProto *shape = onnx_alloc(w, sizeof *shape);
+    Onnx__TensorShapeProto__Dimension **dims = onnx_alloc(w, (SHAPE_DIMS + 1) * sizeof *dims);
+    if (w->no_memory)
+        return NULL;
+    onnx__value_info_proto__init(v);
+    onnx__type_proto__init(type);
+    onnx__type_proto__tensor__init(tensor);
+    onnx__tensor_shape_proto__init(shape);
+    for (int i = 0; i <= row.rank; i++)
+        dims[i] = dimension(w, i ? row.dim[i - 1] : 0);
+    shape->n_dim = (size_t)row.rank + 1;
+    shape->dim = dims;
+    tensor->has_elem_type = true;
+    tensor->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    tensor->shape = shape;
+    type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    type->tensor_type = tensor;
+    v->name = (char *)name;
+    v->type = type;
+    list[0] = v;
+    return list;
+}
+
+static int build_graph(struct onnx_writer *w, struct fail *why)
+{
+    const struct graph *g = w->graph;
+    size_t n = (size_t)g->count;
+    name_values(w);
+    Onnx__GraphProto *p = w->proto = onnx_alloc(w, sizeof *p);
+    Onnx__NodeProto **nodes = onnx_alloc(w, n * NODES_A_LAYER * sizeof *nodes);
+    Onnx__TensorProto **tensors = onnx_alloc(w, n * (GRAPH_PARAMS + SCALARS_A_LAYER) * sizeof *tensors);
+    if (w->no_memory)
+        return 0;
+    onnx__graph_proto__init(p);
+    p->name = onnx_format(w, "%s", *g->name ? g->name : "network");
+    p->node = nodes;
+    p->initializer = tensors;
+    p->n_input = p->n_output = 1;
+    p->input = value_info(w, w->input, g->input);
+    p->output = value_info(w, w->values[n - 1], graph_output(g));
+    int rc = add_params(w, why);
+    for (int i = 0; i < g->count && !rc; i++)
+        rc = onnx_export_layer(w, g, i, why);
+    return rc;
+}
+
+static Onnx__ModelProto *build_model(struct onnx_writer *w)
+{
+    Onnx__ModelProto *m = onnx_alloc(w, sizeof *m);
+    Onnx__OperatorSetIdProto *opset = onnx_alloc(w, sizeof *opset);
+    Onnx__OperatorSetIdProto **opsets = onnx_alloc(w, sizeof *opsets);
+    if (w->no_memory)
+        return NULL;
+    onnx__model_proto__init(m);
+    onnx__operator_set_id_proto__init(opset);
+    opset->domain = onnx_format(w, "%s", "");
+    opset->has_version = true;
+    opset->version = ONNX_OPSET;
+    opsets[0] = opset;
+    m->n_opset_import = 1;
+    m->opset_import = opsets;
+    m->has_ir_version = true;
+    m->ir_version = ONNX_IR;
+    m->producer_name = onnx_format(w, ONNX_PRODUCER);
+    m->graph = w->proto;
+    onnx_meta_write(w, w->graph, m);
+    return w->no_memory ? NULL : m;
+}
+
+static int pack(const Onnx__ModelProto *m, void **bytes, size_t *size, struct fail *why)
+{
+    size_t n = onnx__model_proto__get_packed_size(m);
+    if (n > INT32_MAX)
+        return fail(why, E_UNSUPPORTED, "an ONNX file of %zu MB: protobuf ends at 2 GB", n >> 20);
+    if (!(*bytes = malloc(n)))
+        return fail(why, E_MEMORY, "no memory for an ONNX file of %zu bytes", n);
+    *size = onnx__model_proto__pack(m, *bytes);
+    return 0;
+}
+
+static void writer_close(struct onnx_writer *w)
+{
+    while (w->blocks) {
+        struct block *next = w->blocks->next;
+        free(w->blocks);
+        w->blocks = next;
+    }
+}
+
+int onnx_print(const struct graph *g, void **bytes, size_t *size, struct fail *why)
+{
+    struct onnx_writer w = {.graph = g};
+    *bytes = NULL;
+    if (!g->count)
+        return fail(why, E_FAILED, "%s: a network without layers cannot be written", g->name);
+    int rc = build_graph(&w, why);
+    Onnx__ModelProto *m = rc || w.no_memory ? NULL : build_model(&w);
+    if (!rc && !m)
+        rc = fail(why, E_MEMORY, "%s: no memory to write it as ONNX", g->name);
+    if (!rc)
+        rc = pack(m, bytes, size, why);
+    writer_close(&w);
+    return rc;
+}
