@@ -1,0 +1,360 @@
+/* The training loop with the real engine: it learns, it tells of it in order, and a run that goes on from a
+ * checkpoint ends with the same bits as one in one go. Fixed seeds. */
+#include "engine/rng.h"
+#include "worker/train/checkpoint.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 400, SIZE = 16 };
+
+static const char network[] = "network: small\ninput: [1, 4, 4]\nlabels: 10\nlayers:\n"
+                              "  - dense: {units: 24, activation: relu}\n  - dropout: {rate: 0.1}\n"
+                              "  - dense: {units: 10}\n";
+
+struct bench { /* everything that a run needs */
+    struct backend *be;
+    struct graph *graph;
+    struct dataset *data;
+    struct training_job job;
+    struct job_settings settings;
+};
+
+static struct text_pair hyper[] = {
+    {"epochs", "6"},     {"batch_size", "32"},          {"learning_rate", "0.2"},
+    {"momentum", "0.9"}, {"weight_decay_l2", "0.0001"}, {"seed", "3"}};
+
+static void bench_data(struct bench *b, uint64_t seed)
+{
+    static float pixels[ROWS][SIZE];
+    static int32_t labels[ROWS];
+    struct dataset_options o = {b->job.validation_rate, 0.1};
+    struct rows rows = {
+        .dtype = DTYPE_FP32, .row_shape = SHAPE(1, 4, 4), .count = ROWS, .row_size = sizeof pixels[0]};
+    struct rng r = rng_seed(seed);
+    struct fail why;
+    for (int i = 0; i < ROWS; i++) {
+        labels[i] = (int32_t)rng_below(&r, 10);
+        for (int k = 0; k < SIZE; k++)
+            pixels[i][k] = (float)rng_uniform(&r) + (k == labels[i] ? 1.5f : 0.0f);
+    }
+    rows.data = pixels;
+    rows.labels = labels;
+    dataset_free(&b->data);
+    assert_int_equal(dataset_new(&b->data, &o, &why), 0);
+    assert_int_equal(dataset_add_rows(b->data, &rows, "rows", &why), 0);
+    assert_int_equal(dataset_finish(b->data, b->graph, loss_find("cross_entropy"), &why), 0);
+}
+
+static void bench_open(struct bench *b, const struct text_pair *more, int count)
+{
+    struct fail why = {0};
+    *b = (struct bench){0};
+    b->job = (struct training_job){.job_id = "j/1", /* not a file's name */
+                                   .action = ACTION_TRAIN,
+                                   .model = "m",
+                                   .network = network,
+                                   .validation_rate = 0.2,
+                                   .loss = LOSS_CROSS_ENTROPY,
+                                   .promote_metric = "val_accuracy"};
+    struct text_pair all[12];
+    memcpy(all, hyper, sizeof hyper);
+    memcpy(all + 6, more, sizeof *more * (size_t)count);
+    assert_int_equal(job_settings_parse(&b->settings, all, 6 + count, "test", &why), 0);
+    assert_int_equal(job_network(&b->graph, network, &why), 0);
+    assert_int_equal(backend_open(&b->be, "cpu", 1, &why), 0);
+    bench_data(b, 11);
+}
+
+static void bench_close(struct bench *b)
+{
+    dataset_free(&b->data);
+    graph_free(&b->graph);
+    backend_close(&b->be);
+}
+
+static struct run *bench_run(struct bench *b)
+{
+    struct run *r = NULL;
+    struct fail why = {0};
+    if (run_open(&r, b->be, b->graph, b->data, &b->job, &b->settings, &why))
+        fail_msg("run_open: %s", why.text);
+    return r;
+}
+
+struct seen {
+    int64_t sequence, stop_at; /* stop_at: the step behind which the run is left; 0: never */
+    int64_t checkpoints;
+    double first_loss, last_loss, val_accuracy;
+};
+
+static int on_metric(void *arg, struct loss_metric *m, struct fail *why)
+{
+    struct seen *s = arg;
+    (void)why;
+    assert_int_equal(m->sequence, ++s->sequence);
+    assert_true(isfinite(m->loss));
+    assert_true(m->step <= m->total_steps);
+    if (m->sequence == 1)
+        s->first_loss = m->loss;
+    s->last_loss = m->loss;
+    if (!isnan(m->val_accuracy))
+        s->val_accuracy = m->val_accuracy;
+    return 0;
+}
+
+static int on_checkpoint(void *arg, struct run *r, struct fail *why)
+{
+    (void)r, (void)why;
+    ((struct seen *)arg)->checkpoints++;
+    return 0;
+}
+
+static int on_step(void *arg, struct run *r, struct fail *why)
+{
+    const struct seen *s = arg;
+    return s->stop_at && run_state(r)->step >= s->stop_at ? (fail)(why, E_INTERRUPTED, "left") : 0;
+}
+
+static struct run_watch watch_of(struct seen *s)
+{
+    return (struct run_watch){on_metric, on_checkpoint, on_step, s};
+}
+
+/* The bytes of the run's end; elapsed_s is the clock's. */
+static char *run_end(struct run *r, size_t *size)
+{
+    void *bytes;
+    struct fail why;
+    run_state(r)->elapsed_s = 0;
+    assert_int_equal(checkpoint_print(r, &bytes, size, &why), 0);
+    return bytes;
+}
+
+static void it_learns(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = watch_of(&seen);
+    struct number_pair results[RUN_RESULTS];
+    struct fail why = {0};
+    bench_open(&b, NULL, 0);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), 0);
+    assert_true(seen.last_loss < seen.first_loss / 2);
+    assert_true(seen.val_accuracy > 0.85);
+    assert_int_equal(seen.checkpoints, 5); /* at epochs' ends but the last */
+    assert_int_equal(run_state(r)->step, run_total_steps(r));
+    int n = run_results(r, results), found = 0;
+    for (int i = 0; i < n; i++)
+        found += strcmp(results[i].key, "test_accuracy") == 0 && results[i].value > 0.8;
+    assert_int_equal(found, 1);
+    run_close(&r);
+    bench_close(&b);
+}
+
+static void the_same_bits_from_every_step(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = watch_of(&seen);
+    struct fail why = {0};
+    size_t whole_size, size, end_size;
+    bench_open(&b, NULL, 0);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), 0);
+    char *whole = run_end(r, &whole_size);
+    int64_t total = run_total_steps(r);
+    run_close(&r);
+    for (int64_t step = 1; step < total; step += 3) {
+        void *bytes;
+        bool same_plan = false;
+        seen = (struct seen){.stop_at = step};
+        r = bench_run(&b);
+        assert_int_equal(run_train(r, &w, &why), -E_INTERRUPTED);
+        assert_int_equal(run_state(r)->step, step);
+        assert_int_equal(checkpoint_print(r, &bytes, &size, &why), 0);
+        run_close(&r);
+        r = bench_run(&b);
+        if (checkpoint_parse(r, "here", bytes, size, &same_plan, &why))
+            fail_msg("step %d: %s", (int)step, why.text);
+        assert_true(same_plan);
+        free(bytes);
+        seen.stop_at = 0;
+        assert_int_equal(run_train(r, &w, &why), 0);
+        char *end = run_end(r, &end_size);
+        if (end_size != whole_size || memcmp(end, whole, end_size) != 0)
+            fail_msg("went on from step %d of %d: other bits at the end", (int)step, (int)total);
+        free(end);
+        run_close(&r);
+    }
+    free(whole);
+    bench_close(&b);
+}
+
+static void another_seed_is_another_run(void **state)
+{
+    (void)state;
+    char *ends[2];
+    size_t sizes[2];
+    for (int i = 0; i < 2; i++) {
+        struct bench b;
+        struct seen seen = {0};
+        struct run_watch w = watch_of(&seen);
+        struct fail why = {0};
+        struct text_pair more = {"seed", i ? "4" : "3"};
+        bench_open(&b, &more, 1);
+        struct run *r = bench_run(&b);
+        assert_int_equal(run_train(r, &w, &why), 0);
+        ends[i] = run_end(r, &sizes[i]);
+        run_close(&r);
+        bench_close(&b);
+    }
+    assert_true(sizes[0] != sizes[1] || memcmp(ends[0], ends[1], sizes[0]) != 0);
+    free(ends[0]);
+    free(ends[1]);
+}
+
+static void whole_set_in_micro_batches(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = watch_of(&seen);
+    struct fail why = {0};
+    struct text_pair more = {"batch_size", "0"};
+    bench_open(&b, &more, 1);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_total_steps(r), 6);
+    assert_int_equal(run_train(r, &w, &why), 0);
+    assert_int_equal(optim_steps(run_optimizer(r)), 6);
+    assert_int_equal(run_state(r)->train.rows, dataset_count(b.data, DATASET_TRAIN));
+    assert_true(seen.last_loss < seen.first_loss);
+    run_close(&r);
+    bench_close(&b);
+}
+
+static void loss_that_is_not_finite_ends_it(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = {NULL, NULL, on_step, &seen};
+    struct fail why = {0};
+    struct text_pair more[] = {{"learning_rate", "1e6"}, {"weight_decay_l2", "1e6"}};
+    bench_open(&b, more, 2);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), -E_JOB);
+    assert_non_null(strstr(why.text, "learning_rate"));
+    run_close(&r);
+    bench_close(&b);
+}
+
+static void patience_ends_it(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = watch_of(&seen);
+    struct fail why = {0};
+    struct text_pair more[] = {{"learning_rate", "0"}, {"epochs", "50"}};
+    bench_open(&b, more, 2);
+    b.job.patience = 3;
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), 0);
+    assert_int_equal(run_state(r)->epoch, 4); /* one that was the best, three that were not better */
+    run_close(&r);
+    bench_close(&b);
+}
+
+static void wrong_checkpoints_are_refused(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {.stop_at = 5};
+    struct run_watch w = watch_of(&seen);
+    struct fail why = {0};
+    void *bytes;
+    size_t size;
+    bool same_plan;
+    bench_open(&b, NULL, 0);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), -E_INTERRUPTED);
+    assert_int_equal(checkpoint_print(r, &bytes, &size, &why), 0);
+    run_close(&r);
+    r = bench_run(&b);
+    assert_int_equal(checkpoint_parse(r, "cut", bytes, size - 4, &same_plan, &why), -E_FILE);
+    assert_non_null(strstr(why.text, "cut"));
+    assert_int_equal(checkpoint_parse(r, "none", "", 0, &same_plan, &why), -E_FILE);
+    run_close(&r);
+    bench_data(&b, 12);
+    r = bench_run(&b);
+    assert_int_equal(checkpoint_parse(r, "other data", bytes, size, &same_plan, &why), -E_JOB);
+    assert_non_null(strstr(why.text, "data set"));
+    run_close(&r);
+    free(bytes);
+    bench_close(&b);
+}
+
+static void files_of_a_job(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = watch_of(&seen);
+    struct fail why = {0};
+    char folder[] = "/tmp/millrace-run-XXXXXX", store[64], command[64];
+    char uris[4][STORE_URI], shas[4][SHA256_HEX];
+    void *bytes;
+    size_t size;
+    bool same_plan;
+    assert_non_null(mkdtemp(folder));
+    snprintf(store, sizeof store, "file://%s", folder);
+    bench_open(&b, NULL, 0);
+    struct run *r = bench_run(&b);
+    for (int i = 0; i < 4; i++) {
+        seen.stop_at = 2 * (i + 1);
+        assert_int_equal(run_train(r, &w, &why), -E_INTERRUPTED);
+        assert_int_equal(checkpoint_put(r, store, &b.job, uris[i], shas[i], &why), 0);
+    }
+    /* the last one was never committed */
+    assert_int_equal(checkpoint_prune(store, &b.job, 6, 2, &why), 0);
+    for (int i = 0; i < 4; i++) {
+        int rc = store_get(store, uris[i], shas[i], &bytes, &size, &why);
+        assert_int_equal(rc, i == 1 || i == 2 ? 0 : -E_FILE);
+        if (!rc)
+            free(bytes);
+    }
+    assert_int_equal(checkpoint_get(r, store, uris[2], shas[2], &same_plan, &why), 0);
+    assert_int_equal(run_state(r)->step, 6);
+    assert_int_equal(checkpoint_get(r, store, uris[2], shas[1], &same_plan, &why), -E_FILE);
+    run_close(&r);
+    bench_close(&b);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_learns),
+        cmocka_unit_test(the_same_bits_from_every_step),
+        cmocka_unit_test(another_seed_is_another_run),
+        cmocka_unit_test(whole_set_in_micro_batches),
+        cmocka_unit_test(loss_that_is_not_finite_ends_it),
+        cmocka_unit_test(patience_ends_it),
+        cmocka_unit_test(wrong_checkpoints_are_refused),
+        cmocka_unit_test(files_of_a_job),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
