@@ -1,6 +1,7 @@
 /* `send`: rows of files to InferenceBatch or Sample records. Records go round the partitions in turn, so that
  * each partition gets one dense range of offsets.
  * Next to read: worker/data/rows.h, worker/stream/writer.h. */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +170,22 @@ static int pace(const struct sender *s, struct fail *why)
                         : 0;
 }
 
+/* Waits until the writer takes a record; not for ever, and not against Ctrl-C. */
+static int wait_for_room(struct sender *s, struct fail *why)
+{
+    for (int waited_ms = 0; !writer_has_room(s->writer, 100);) {
+        if (command_stop)
+            return fail(why, E_INTERRUPTED, "stopped after %lld of %lld rows", (long long)s->rows,
+                        (long long)s->total);
+        if ((waited_ms += 100) >= s->cx->timeout_ms)
+            return fail(why, E_UNREACHABLE,
+                        "%d records sent and none acknowledged within %d ms: is the broker "
+                        "still running?",
+                        writer_waiting(s->writer), s->cx->timeout_ms);
+    }
+    return 0;
+}
+
 static int send_record(struct sender *s, const struct rows *r, int64_t first, int64_t rows, const char *file,
                        struct fail *why)
 {
@@ -189,6 +206,8 @@ static int send_record(struct sender *s, const struct rows *r, int64_t first, in
                     "--rows-per-record",
                     (long long)rows, s->value.size, RECORD_MOST);
     struct span value = {(const char *)s->value.data, s->value.size};
+    if ((rc = wait_for_room(s, why)))
+        return rc;
     /* Acknowledgements of a partition come in order: `last` ends as the last record's place. */
     rc = writer_put(s->writer, s->topic, (int32_t)(s->records % s->lane_count), key, value, NULL, 0,
                     lane->records ? &lane->last : &lane->first, why);
@@ -261,13 +280,14 @@ static void print_ranges(const struct sender *s)
     printf("%s]\n", *comma == '[' ? "[" : "");
 }
 
-/* Waits for the acknowledgements, as long as some come or the broker's absence is shorter than --timeout. */
+/* Waits for the acknowledgements, as long as some come within --timeout. */
 static int flush(struct sender *s, struct fail *why)
 {
-    int64_t waited_ms = 0;
-    int rc;
+    int waited_ms = 0, waiting = INT_MAX, rc;
     while ((rc = writer_flush(s->writer, 200, why)) == -E_UNREACHABLE && waited_ms < s->cx->timeout_ms) {
-        waited_ms += 200;
+        int now = writer_waiting(s->writer);
+        waited_ms = now < waiting ? 0 : waited_ms + 200;
+        waiting = now;
         if (command_stop)
             return fail(why, E_INTERRUPTED, "stopped before all %lld rows were acknowledged",
                         (long long)s->rows);

@@ -8,19 +8,21 @@
 #include "worker/stream/client.h"
 #include "worker/stream/reader.h"
 
-enum { HANDLES = 16 };
+enum { HANDLES = 16, ROOM_BYTES = 32 * 1024 * 1024 }; /* half of queue.buffering.max.kbytes, client.c */
 
 struct writer {
     struct client *client;
     rd_kafka_topic_t *handles[HANDLES]; /* a cold first message waits a second for its topic on 2.0.2 */
     int handle_count;
-    struct fail refused; /* the first delivery that failed */
+    int64_t queued_bytes; /* not acknowledged yet */
+    struct fail refused;  /* the first delivery that failed */
 };
 
 static void on_delivered(void *owner, const rd_kafka_message_t *m)
 {
     struct writer *w = owner;
     struct written *where = m->_private;
+    w->queued_bytes -= (int64_t)m->len;
     if (m->err) {
         if (!w->refused.code)
             client_fail(NULL, m->err, &w->refused, "a record of %zu bytes for %s was refused", m->len,
@@ -118,11 +120,25 @@ int writer_put(struct writer *w, const char *topic, int32_t partition, struct sp
         }
         rd_kafka_poll(w->client->rk, 20);
     }
+    w->queued_bytes += (int64_t)value.size;
     rd_kafka_poll(w->client->rk, 0);
     if (!w->refused.code)
         return 0;
     *why = w->refused;
     return -(int)why->code;
+}
+
+bool writer_has_room(struct writer *w, int timeout_ms)
+{
+    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
+    while (w->queued_bytes >= ROOM_BYTES && now_us() < until_us)
+        rd_kafka_poll(w->client->rk, 10);
+    return w->queued_bytes < ROOM_BYTES;
+}
+
+int writer_waiting(const struct writer *w)
+{
+    return rd_kafka_outq_len(w->client->rk);
 }
 
 int writer_flush(struct writer *w, int timeout_ms, struct fail *why)

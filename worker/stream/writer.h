@@ -20,6 +20,10 @@ void writer_close(struct writer **w);
  * writer_flush. */
 int writer_put(struct writer *w, const char *topic, int32_t partition, struct span key, struct span value,
                const struct header *headers, int header_count, struct written *where, struct fail *why);
+/* True when writer_put would not block; waits at most timeout_ms for that. For those who must look at a signal
+ * meanwhile: an absent broker fills the queue, and records wait five minutes before they are given up. */
+bool writer_has_room(struct writer *w, int timeout_ms);
+int writer_waiting(const struct writer *w); /* records not acknowledged yet */
 /* Waits for all acknowledgements; an error names the first record that was refused. */
 int writer_flush(struct writer *w, int timeout_ms, struct fail *why);
 /* Returns when a read_committed reader has seen the record (streaming.md, point 19). */
