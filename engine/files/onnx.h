@@ -2,7 +2,8 @@
  *   onnx_wire.c          bytes -> protobuf messages, checked and bounded
  *   onnx_tensor.c        tensors and attributes of a node
  *   onnx_read.c          the model around the operators: values, input, output, order
- *   onnx_operators.c     one row an operator: ONNX node -> layer; onnx_linear.c those with weights and pools
+ *   onnx_operators.c     one row an operator: ONNX node -> layer
+ *   onnx_linear.c, onnx_windows.c   those with weights and with windows
  *   onnx_meta.c          labels, preprocessing and metadata, both ways
  *   onnx_write.c         the model around the layers
  *   onnx_layers.c        one row a layer: layer -> ONNX nodes */
@@ -69,6 +70,8 @@ struct onnx_value {
     bool ready;                      /* defined by now, in the order of the file */
     bool flat;                       /* flattened, and no layer was made for that yet */
     bool named;                      /* a parameter is called after it */
+    bool padded;                     /* by zeros that the window that reads it has to take over */
+    int64_t pads[4];                 /* top, left, bottom, right */
 };
 
 /* The tensor of a constant that the file gives as plain numbers. */
@@ -116,19 +119,30 @@ int onnx_set_param(struct onnx_reader *r, int layer, int index, struct onnx_valu
 int onnx_import_node(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_want_activation(const struct onnx_value *v, struct fail *why);
 int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why);
+/* One row has this many dimensions; `form` is them in words. */
+int onnx_want_rank(const struct onnx_reader *r, const struct onnx_value *x, int rank, const char *form,
+                   struct fail *why);
 /* The activation comes from a layer of this type. */
 bool onnx_is_type(const struct onnx_reader *r, const struct onnx_value *v, const char *type);
 
 /* ---- onnx_linear.c: rows of the table in onnx_operators.c ---- */
 
-int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_gemm(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_matmul(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 /* Any number of activations of one shape. */
 int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+/* Parameter 1 of a layer: `count` numbers, or one for all, times scale. Leading ones in the tensor's shape do
+ * not matter; `trailing` dimensions of one must follow. */
+int onnx_set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
+                  float scale, struct fail *why);
+
+/* ---- onnx_windows.c: rows of the table in onnx_operators.c ---- */
+
+int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_maxpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_avgpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+int onnx_import_pad(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 
 /* ---- onnx_meta.c ---- */
 

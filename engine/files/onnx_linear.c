@@ -1,87 +1,10 @@
-/* The operators with weights and the pools: Conv, Gemm, MatMul, Add, MaxPool, AveragePool become layers.
- * The rows that name them, and all other operators, are in onnx_operators.c. */
+/* Gemm, MatMul, Add and Sum: dense layers, their biases, and sums of activations. The rows that name them are
+ * in onnx_operators.c. Next to read: onnx_windows.c. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/files/onnx.h"
 #include "engine/layers/settings.h"
-
-enum { WINDOW_MOST = 1 << 16 }; /* of kernels, strides, paddings: keeps sums of them far from overflow */
-
-/* ---- what several operators need ---- */
-
-static int want_rank(const struct onnx_reader *r, const struct onnx_value *x, int rank, const char *form,
-                     struct fail *why)
-{
-    char text[96];
-    struct shape row = onnx_row(r, x);
-    if (row.rank == rank)
-        return 0;
-    return fail(why, E_UNSUPPORTED, "one row of its input is %s, expected %s",
-                shape_text(row, text, sizeof text), form);
-}
-
-/* The shortest list that means `v`: one number when all are equal. */
-static struct setting_ints short_ints(const int64_t *v, int n)
-{
-    struct setting_ints out = {.count = 1, .v = {v[0]}};
-    for (int i = 1; i < n; i++)
-        if (v[i] != v[0])
-            out.count = n;
-    for (int i = 0; i < out.count; i++)
-        out.v[i] = v[i];
-    return out;
-}
-
-/* ONNX gives all tops, then all bottoms; so do our settings. Two numbers when both ends are equal. */
-static struct setting_ints short_pads(const int64_t v[4])
-{
-    return short_ints(v, v[0] == v[2] && v[1] == v[3] ? 2 : 4);
-}
-
-/* A window of two spatial dimensions, as Conv and the pools describe it. */
-struct window_attributes {
-    int64_t kernel[2], strides[2], pads[4], dilations[2];
-};
-
-/* auto_pad: SAME_* pads so that the output has ceil(input / stride) pixels. */
-static int read_auto_pad(const struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_value *x,
-                         struct window_attributes *a, struct fail *why)
-{
-    char mode[16] = "NOTSET";
-    struct shape row = onnx_row(r, x);
-    int rc = onnx_attribute_text(n, "auto_pad", mode, sizeof mode, why);
-    if (rc || !strcmp(mode, "NOTSET"))
-        return rc;
-    memset(a->pads, 0, sizeof a->pads);
-    bool upper = !strcmp(mode, "SAME_UPPER");
-    if (!strcmp(mode, "VALID"))
-        return 0;
-    if (!upper && strcmp(mode, "SAME_LOWER"))
-        return fail(why, E_FILE, "auto_pad %s: expected NOTSET, SAME_UPPER, SAME_LOWER or VALID", mode);
-    for (int i = 0; i < 2; i++) {
-        int64_t in = row.dim[1 + i], out = (in + a->strides[i] - 1) / a->strides[i];
-        int64_t pad = (out - 1) * a->strides[i] + (a->kernel[i] - 1) * a->dilations[i] + 1 - in;
-        pad = pad > 0 ? pad : 0;
-        a->pads[i] = upper ? pad / 2 : pad - pad / 2;
-        a->pads[2 + i] = pad - a->pads[i];
-    }
-    return 0;
-}
-
-static int read_window(const struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_value *x,
-                       struct window_attributes *a, struct fail *why)
-{
-    int rc = want_rank(r, x, 3, "[C, H, W]", why);
-    for (int i = 0; i < 2; i++)
-        a->strides[i] = a->dilations[i] = 1;
-    if (rc || (rc = onnx_attribute_ints(n, "kernel_shape", 2, 1, WINDOW_MOST, a->kernel, why)) ||
-        (rc = onnx_attribute_ints(n, "strides", 2, 1, WINDOW_MOST, a->strides, why)) ||
-        (rc = onnx_attribute_ints(n, "pads", 4, 0, WINDOW_MOST, a->pads, why)) ||
-        (rc = onnx_attribute_ints(n, "dilations", 2, 1, WINDOW_MOST, a->dilations, why)))
-        return rc;
-    return 0;
-}
 
 /* ---- parameters ---- */
 
@@ -120,71 +43,13 @@ static int read_bias(const struct onnx_value *v, int64_t count, int trailing, fl
     return 0;
 }
 
-static int set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
-                    float scale, struct fail *why)
+int onnx_set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
+                  float scale, struct fail *why)
 {
     float *data = NULL;
     int rc = read_bias(v, count, trailing, scale, &data, why);
     if (!rc)
         rc = onnx_set_param(r, layer, 1, v, SHAPE(count), data, why);
-    free(data);
-    return rc;
-}
-
-/* ---- convolution ---- */
-
-static int check_kernel(const Onnx__NodeProto *n, struct shape w, struct window_attributes *a,
-                        struct fail *why)
-{
-    char text[96];
-    if (w.rank != 4 || shape_size(w) < 1)
-        return fail(why, E_UNSUPPORTED, "its weights have shape %s, expected [filters, C / groups, R, S]",
-                    shape_text(w, text, sizeof text));
-    for (int i = 0; i < 2; i++) {
-        if (w.dim[2 + i] > WINDOW_MOST)
-            return fail(why, E_UNSUPPORTED,
-                        "its weights have shape %s: kernels have at most %d rows or columns",
-                        shape_text(w, text, sizeof text), WINDOW_MOST);
-        if (onnx_attribute(n, "kernel_shape") && a->kernel[i] != w.dim[2 + i])
-            return fail(why, E_FILE, "kernel_shape says %lld x %lld, the weights have shape %s",
-                        (long long)a->kernel[0], (long long)a->kernel[1], shape_text(w, text, sizeof text));
-        a->kernel[i] = w.dim[2 + i];
-    }
-    return 0;
-}
-
-int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
-{
-    struct onnx_value *x = onnx_input(r, n, 0), *w = onnx_input(r, n, 1), *b = onnx_input(r, n, 2);
-    struct window_attributes a = {0};
-    struct graph_node *l;
-    struct shape s;
-    float *data = NULL;
-    int64_t groups = 1;
-    int from, rc;
-    if ((rc = onnx_want_activation(x, why)) || (rc = onnx_want_constant(w, "the weight", why)) ||
-        (rc = onnx_tensor_floats(w->tensor, &data, &s, why)))
-        return rc;
-    /* The weights give the kernel, and auto_pad wants it. */
-    if ((rc = read_window(r, n, x, &a, why)) || (rc = check_kernel(n, s, &a, why)) ||
-        (rc = read_auto_pad(r, n, x, &a, why)) || (rc = onnx_attribute_int(n, "group", &groups, why)) ||
-        (rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, w, "conv", from, &l, why)))
-        goto out;
-    struct conv_settings *c = l->settings;
-    c->filters = s.dim[0];
-    c->kernel = short_ints(a.kernel, 2);
-    c->stride = short_ints(a.strides, 2);
-    c->padding = short_pads(a.pads);
-    c->dilation = short_ints(a.dilations, 2);
-    c->groups = groups;
-    c->bias = b != NULL;
-    int layer = r->graph->count - 1;
-    rc = onnx_set_param(r, layer, 0, w, s, data, why);
-    if (!rc && b)
-        rc = set_bias(r, layer, b, s.dim[0], 0, 1, why);
-    if (!rc)
-        rc = onnx_added(r, n, why);
-out:
     free(data);
     return rc;
 }
@@ -225,7 +90,7 @@ static int import_dense(struct onnx_reader *r, const Onnx__NodeProto *n, bool tr
     float *data = NULL;
     int rc;
     if ((rc = onnx_want_activation(x, why)) || (rc = onnx_want_constant(w, "the weight", why)) ||
-        (rc = want_rank(r, x, 1, "flat (a Flatten before it)", why)) ||
+        (rc = onnx_want_rank(r, x, 1, "flat (a Flatten before it)", why)) ||
         (rc = read_matrix(w, transpose, scale, &data, &s, why)))
         return rc;
     if (s.dim[1] != onnx_row(r, x).dim[0])
@@ -242,7 +107,7 @@ static int import_dense(struct onnx_reader *r, const Onnx__NodeProto *n, bool tr
     int layer = r->graph->count - 1;
     rc = onnx_set_param(r, layer, 0, w, s, data, why);
     if (!rc && b)
-        rc = set_bias(r, layer, b, s.dim[0], 0, bias_scale, why);
+        rc = onnx_set_bias(r, layer, b, s.dim[0], 0, bias_scale, why);
     if (!rc)
         rc = onnx_added(r, n, why);
 out:
@@ -280,12 +145,13 @@ static int add_bias(struct onnx_reader *r, const Onnx__NodeProto *n, struct onnx
     struct graph_node *l = x->node == GRAPH_INPUT ? NULL : &r->graph->nodes[x->node];
     struct conv_settings *c = conv ? l->settings : NULL;
     struct dense_settings *d = dense ? l->settings : NULL;
-    if (x->uses != 1 || x->flat || (!conv && !dense) || (c && (c->bias || c->activation != MAP_IDENTITY)) ||
+    if (x->uses != 1 || x->flat || x->padded || (!conv && !dense) ||
+        (c && (c->bias || c->activation != MAP_IDENTITY)) ||
         (d && (d->bias || d->activation != MAP_IDENTITY)))
         return fail(why, E_UNSUPPORTED,
                     "adds a constant, which is supported only as the bias of a MatMul, Gemm "
                     "or Conv that has none and that nothing else reads");
-    int rc = set_bias(r, x->node, b, l->shape.dim[0], conv ? 2 : 0, 1, why);
+    int rc = onnx_set_bias(r, x->node, b, l->shape.dim[0], conv ? 2 : 0, 1, why);
     if (rc)
         return rc;
     *(c ? &c->bias : &d->bias) = true;
@@ -324,44 +190,4 @@ int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail
     if (a && b && !a->tensor != !b->tensor)
         return add_bias(r, n, a->tensor ? b : a, a->tensor ? a : b, why);
     return onnx_import_sum(r, n, why);
-}
-
-/* ---- pools ---- */
-
-static int import_pool(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why)
-{
-    struct onnx_value *x = onnx_input(r, n, 0);
-    struct window_attributes a = {0};
-    struct graph_node *l;
-    int64_t ceil_mode = 0, count_padding = 0;
-    int from, rc;
-    if (!onnx_attribute(n, "kernel_shape"))
-        return fail(why, E_FILE, "the attribute kernel_shape is missing");
-    if ((rc = onnx_want_activation(x, why)) || (rc = read_window(r, n, x, &a, why)) ||
-        (rc = read_auto_pad(r, n, x, &a, why)) ||
-        (rc = onnx_attribute_int(n, "ceil_mode", &ceil_mode, why)) ||
-        (rc = onnx_attribute_int(n, "count_include_pad", &count_padding, why)))
-        return rc;
-    if (a.dilations[0] != 1 || a.dilations[1] != 1)
-        return fail(why, E_UNSUPPORTED, "dilations other than 1 are not supported for pools");
-    if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, NULL, type, from, &l, why)))
-        return rc;
-    struct pool_settings *p = l->settings;
-    bool step = a.strides[0] != a.kernel[0] || a.strides[1] != a.kernel[1];
-    p->size = short_ints(a.kernel, 2);
-    p->stride = step ? short_ints(a.strides, 2) : (struct setting_ints){0};
-    p->padding = short_pads(a.pads);
-    p->ceil = ceil_mode != 0;
-    p->count_padding = count_padding != 0;
-    return onnx_added(r, n, why);
-}
-
-int onnx_import_maxpool(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
-{
-    return import_pool(r, n, "maxpool", why);
-}
-
-int onnx_import_avgpool(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
-{
-    return import_pool(r, n, "avgpool", why);
 }

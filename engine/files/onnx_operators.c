@@ -13,9 +13,13 @@
 
 int onnx_want_activation(const struct onnx_value *v, struct fail *why)
 {
-    return v && !v->tensor ? 0
-                           : fail(why, E_UNSUPPORTED,
-                                  "an input is a constant or missing where values of the rows are expected");
+    if (!v || v->tensor)
+        return fail(why, E_UNSUPPORTED,
+                    "an input is a constant or missing where values of the rows are expected");
+    if (v->padded)
+        return fail(why, E_UNSUPPORTED,
+                    "reads a Pad, which is supported only before Conv and AveragePool, with zeros");
+    return 0;
 }
 
 int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why)
@@ -24,6 +28,17 @@ int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail
         return 0;
     return fail(why, E_UNSUPPORTED, "%s %.80s is not a constant (initialiser, Constant or Identity of one)",
                 what, v ? v->name : "(missing)");
+}
+
+int onnx_want_rank(const struct onnx_reader *r, const struct onnx_value *x, int rank, const char *form,
+                   struct fail *why)
+{
+    char text[96];
+    struct shape row = onnx_row(r, x);
+    if (row.rank == rank)
+        return 0;
+    return fail(why, E_UNSUPPORTED, "one row of its input is %s, expected %s",
+                shape_text(row, text, sizeof text), form);
 }
 
 bool onnx_is_type(const struct onnx_reader *r, const struct onnx_value *v, const char *type)
@@ -246,6 +261,7 @@ static const struct onnx_operator operators[] = {
     {"Identity", ANY_OPSET, 1, 1, "", import_identity},
     {"MatMul", ANY_OPSET, 2, 2, "", onnx_import_matmul},
     {"MaxPool", ANY_OPSET, 1, 1, WINDOW_KEYS "ceil_mode storage_order ", onnx_import_maxpool},
+    {"Pad", ANY_OPSET, 1, 3, " mode pads value ", onnx_import_pad},
     {"Relu", ANY_OPSET, 1, 1, "", import_relu},
     {"Reshape", ANY_OPSET, 2, 2, " allowzero ", import_reshape},
     {"Sigmoid", ANY_OPSET, 1, 1, "", import_sigmoid},

@@ -120,6 +120,8 @@ void onnx_define_alias(struct onnx_reader *r, const Onnx__NodeProto *node, struc
     v->node = from->node;
     v->flat = from->flat || flat;
     v->uses += from->uses - 1;
+    v->padded = from->padded;
+    memcpy(v->pads, from->pads, sizeof v->pads);
     v->ready = true;
 }
 
@@ -205,7 +207,9 @@ int onnx_added(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *
 int onnx_layer_of(struct onnx_reader *r, struct onnx_value *v, int *layer, struct fail *why)
 {
     struct graph_node *n;
-    int rc;
+    int rc = onnx_want_activation(v, why);
+    if (rc)
+        return rc;
     if (v->flat) {
         if ((rc = onnx_add(r, NULL, NULL, "flatten", v->node, &n, why)) || (rc = shape_last(r->graph, why)))
             return rc;
@@ -377,7 +381,7 @@ static int read_graph(struct onnx_reader *r, struct fail *why)
         return fail(why, E_UNSUPPORTED, "%s: its output %.80s does not depend on its input", r->file,
                     output->name);
     if ((rc = onnx_layer_of(r, output, &layer, why)))
-        return rc;
+        return fail_prefix(why, "%.200s: its output", r->file);
     /* Needed nodes all lead to the output, so the layer that gives it is the last. */
     if (layer != r->graph->count - 1 || layer == GRAPH_INPUT)
         return fail(why, E_UNSUPPORTED, "%s: no layer between its input and its output", r->file);

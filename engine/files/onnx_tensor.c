@@ -171,8 +171,7 @@ int onnx_attribute_ints(const Onnx__NodeProto *node, const char *name, int count
     if (rc)
         return rc;
     if (a->n_ints != (size_t)count)
-        return fail(why, E_UNSUPPORTED,
-                    "attribute %.60s has %zu numbers, expected %d (two spatial dimensions)", name, a->n_ints,
+        return fail(why, E_UNSUPPORTED, "attribute %.60s has %zu numbers, expected %d", name, a->n_ints,
                     count);
     for (int i = 0; i < count; i++) {
         if (a->ints[i] < min || a->ints[i] > max)
