@@ -7,26 +7,30 @@
 
 #include "engine/tensor.h"
 
-enum { OP_OUT = 3, OP_IN = 4 };
+enum { OP_OUT = 3, OP_IN = 4, LOSS_SUMS = 3 };
 
 /*    name           text             outputs     inputs */
-#define OP_TABLE(X)                                                                                   \
-    X(CONV, "conv")                 /* y              x w [b] */                                      \
-    X(CONV_DX, "conv_dx")           /* dx             dy w */                                         \
-    X(CONV_DW, "conv_dw")           /* dw [db]        dy x */                                         \
-    X(DENSE, "dense")               /* y              x w [b] */                                      \
-    X(DENSE_DX, "dense_dx")         /* dx             dy w */                                         \
-    X(DENSE_DW, "dense_dw")         /* dw [db]        dy x */                                         \
-    X(MAXPOOL, "maxpool")           /* y              x */                                            \
-    X(MAXPOOL_BACK, "maxpool_back") /* dx             dy x y */                                       \
-    X(AVGPOOL, "avgpool")           /* y              x */                                            \
-    X(AVGPOOL_BACK, "avgpool_back") /* dx             dy */                                           \
-    X(MAP, "map")                   /* y              x */                                            \
-    X(MAP_BACK, "map_back")         /* dx             dy [x] [y] */                                   \
-    X(COPY, "copy")                 /* y              x */                                            \
-    X(DROPOUT, "dropout")           /* y              x            (and dx from dy: the same mask) */ \
-    X(SOFTMAX, "softmax")           /* y              x */                                            \
-    X(SOFTMAX_BACK, "softmax_back") /* dx             dy y */
+#define OP_TABLE(X)                                                                                     \
+    X(CONV, "conv")                   /* y              x w [b] */                                      \
+    X(CONV_DX, "conv_dx")             /* dx             dy w */                                         \
+    X(CONV_DW, "conv_dw")             /* dw [db]        dy x */                                         \
+    X(DENSE, "dense")                 /* y              x w [b] */                                      \
+    X(DENSE_DX, "dense_dx")           /* dx             dy w */                                         \
+    X(DENSE_DW, "dense_dw")           /* dw [db]        dy x */                                         \
+    X(MAXPOOL, "maxpool")             /* y              x */                                            \
+    X(MAXPOOL_BACK, "maxpool_back")   /* dx             dy x y */                                       \
+    X(AVGPOOL, "avgpool")             /* y              x */                                            \
+    X(AVGPOOL_BACK, "avgpool_back")   /* dx             dy */                                           \
+    X(MAP, "map")                     /* y              x */                                            \
+    X(MAP_BACK, "map_back")           /* dx             dy y */                                         \
+    X(COPY, "copy")                   /* y              x */                                            \
+    X(DROPOUT, "dropout")             /* y              x            (and dx from dy: the same mask) */ \
+    X(SOFTMAX, "softmax")             /* y              x */                                            \
+    X(SOFTMAX_BACK, "softmax_back")   /* dx             dy y */                                         \
+    X(CROSS_ENTROPY, "cross_entropy") /* [dx] sums    x targets */                                      \
+    X(MSE, "mse")                     /* [dx] sums    x targets */                                      \
+    X(LOG_LOSS, "log_loss")           /* [dx] sums    x targets */                                      \
+    X(SGD, "sgd")                     /* w moment      dw */
 
 enum op {
 #define X(name, text) OP_##name,
@@ -49,7 +53,7 @@ struct window {
     bool count_padding; /* average pool: padding counts in the divisor */
 };
 
-/* What an operation needs to know beside its tensors. `row` is the floats of one row of the first output. */
+/* What an operation needs to know beside its tensors. */
 struct geometry {
     union {
         struct window window; /* conv*, maxpool*, avgpool* */
@@ -63,6 +67,15 @@ struct geometry {
             double rate;
             int layer; /* hashed into the mask */
         } dropout;
+        struct {
+            int64_t outputs;
+            bool labels; /* targets are [rows] class indices (one output: values), else [rows][outputs] */
+        } loss;          /* `sums` is [rows][LOSS_SUMS]: loss, weight, correct */
+        struct {
+            int64_t count;    /* weights; `rows` is not looked at */
+            double lr, scale; /* the gradient is dw * scale + l1 * sign(w) + l2 * w */
+            double momentum, l1, l2;
+        } update;
     };
     enum map_fn fn; /* map*: the function; conv, dense: what is applied to the result */
 };

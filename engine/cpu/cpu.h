@@ -1,0 +1,41 @@
+/* Backend "cpu" and its kernels, one file a family. Included by engine/cpu and backend.c. */
+#ifndef ENGINE_CPU_CPU_H
+#define ENGINE_CPU_CPU_H
+
+#include "engine/backend_ops.h"
+
+extern const struct backend_ops cpu_backend;
+
+#define CPU_KERNEL(name) void name(const struct call *c, int64_t begin, int64_t end, void *scratch)
+
+CPU_KERNEL(cpu_conv);
+CPU_KERNEL(cpu_conv_dx);
+CPU_KERNEL(cpu_conv_dw);
+CPU_KERNEL(cpu_dense);
+CPU_KERNEL(cpu_dense_dx);
+CPU_KERNEL(cpu_dense_dw);
+CPU_KERNEL(cpu_maxpool);
+CPU_KERNEL(cpu_maxpool_back);
+CPU_KERNEL(cpu_avgpool);
+CPU_KERNEL(cpu_avgpool_back);
+CPU_KERNEL(cpu_map);
+CPU_KERNEL(cpu_map_back);
+CPU_KERNEL(cpu_copy);
+CPU_KERNEL(cpu_dropout);
+CPU_KERNEL(cpu_softmax);
+CPU_KERNEL(cpu_softmax_back);
+CPU_KERNEL(cpu_cross_entropy);
+CPU_KERNEL(cpu_mse);
+CPU_KERNEL(cpu_log_loss);
+CPU_KERNEL(cpu_sgd);
+
+/* Slices of fixed size: never by the number of threads, which would change bits. */
+int64_t cpu_conv_slices(const struct call *c);
+int64_t cpu_dense_slices(const struct call *c);
+int64_t cpu_update_slices(const struct call *c);
+size_t cpu_conv_scratch(const struct geometry *g);
+
+/* y = f(y) over n values, in place. */
+void cpu_apply(enum map_fn fn, float *y, int64_t n);
+
+#endif

@@ -1,0 +1,134 @@
+/* Operations on values one by one or on a row of classes; losses and updates, whose loops ref defines and which
+ * cost too little to be written twice. */
+#include "engine/cpu/cpu.h"
+#include "engine/ref/losses.h"
+#include "engine/rng.h"
+
+enum { SLICE_WEIGHTS = 16384 };
+
+void cpu_apply(enum map_fn fn, float *y, int64_t n)
+{
+    if (fn == MAP_RELU)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = formula_relu(y[i]);
+    else if (fn != MAP_IDENTITY)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = formula_map(fn, y[i]);
+}
+
+CPU_KERNEL(cpu_map)
+{
+    const float *restrict x = (const float *)c->in[0] + begin * c->row;
+    float *restrict y = (float *)c->out[0] + begin * c->row;
+    int64_t n = (end - begin) * c->row;
+    (void)scratch;
+    if (c->add)
+        for (int64_t i = 0; i < n; i++)
+            y[i] += formula_map(c->g->fn, x[i]);
+    else if (c->g->fn == MAP_RELU)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = formula_relu(x[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            y[i] = formula_map(c->g->fn, x[i]);
+}
+
+CPU_KERNEL(cpu_map_back)
+{
+    const float *restrict dy = (const float *)c->in[0] + begin * c->row;
+    const float *restrict y = (const float *)c->in[1] + begin * c->row;
+    float *restrict dx = (float *)c->out[0] + begin * c->row;
+    int64_t n = (end - begin) * c->row;
+    (void)scratch;
+    if (c->add)
+        for (int64_t i = 0; i < n; i++)
+            dx[i] += formula_map_back(c->g->fn, dy[i], y[i]);
+    else if (c->g->fn == MAP_RELU)
+        for (int64_t i = 0; i < n; i++)
+            dx[i] = formula_map_back(MAP_RELU, dy[i], y[i]);
+    else
+        for (int64_t i = 0; i < n; i++)
+            dx[i] = formula_map_back(c->g->fn, dy[i], y[i]);
+}
+
+CPU_KERNEL(cpu_copy)
+{
+    const float *restrict x = (const float *)c->in[0] + begin * c->row;
+    float *restrict y = (float *)c->out[0] + begin * c->row;
+    (void)scratch;
+    for (int64_t i = 0, n = (end - begin) * c->row; i < n; i++)
+        y[i] = (c->add ? y[i] : 0) + x[i];
+}
+
+CPU_KERNEL(cpu_dropout)
+{
+    float scale = (float)(1 / (1 - c->g->dropout.rate));
+    (void)scratch;
+    for (int64_t n = begin; n < end; n++)
+        for (int64_t i = 0; i < c->row; i++) {
+            uint64_t place = (uint64_t)(c->first_row + n) << 32 | (uint64_t)i;
+            uint64_t hash = rng_hash(c->seed, c->step, (uint64_t)c->g->dropout.layer, place);
+            float x = ((const float *)c->in[0])[n * c->row + i], *y = (float *)c->out[0] + n * c->row + i;
+            *y = (c->add ? *y : 0) + (formula_keeps(hash, c->g->dropout.rate) ? x * scale : 0);
+        }
+}
+
+CPU_KERNEL(cpu_softmax)
+{
+    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner;
+    (void)scratch;
+    for (int64_t i = begin * inner; i < end * inner; i++) {
+        const float *x = (const float *)c->in[0] + i / inner * c->row + i % inner;
+        float *y = (float *)c->out[0] + i / inner * c->row + i % inner, most = x[0];
+        double sum = 0;
+        for (int64_t j = 1; j < classes; j++)
+            most = x[j * inner] > most ? x[j * inner] : most;
+        for (int64_t j = 0; j < classes; j++)
+            sum += (double)expf(x[j * inner] - most);
+        for (int64_t j = 0; j < classes; j++)
+            y[j * inner] = (c->add ? y[j * inner] : 0) + (float)((double)expf(x[j * inner] - most) / sum);
+    }
+}
+
+CPU_KERNEL(cpu_softmax_back)
+{
+    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner;
+    (void)scratch;
+    for (int64_t i = begin * inner; i < end * inner; i++) {
+        int64_t at = i / inner * c->row + i % inner;
+        const float *dy = (const float *)c->in[0] + at, *y = (const float *)c->in[1] + at;
+        float *dx = (float *)c->out[0] + at;
+        double dot = 0;
+        for (int64_t j = 0; j < classes; j++)
+            dot += (double)dy[j * inner] * (double)y[j * inner];
+        for (int64_t j = 0; j < classes; j++)
+            dx[j * inner] =
+                (c->add ? dx[j * inner] : 0) + (float)((double)y[j * inner] * ((double)dy[j * inner] - dot));
+    }
+}
+
+CPU_KERNEL(cpu_cross_entropy)
+{
+    loss_cross_entropy(c, begin, end, scratch);
+}
+
+CPU_KERNEL(cpu_mse)
+{
+    loss_mse(c, begin, end, scratch);
+}
+
+CPU_KERNEL(cpu_log_loss)
+{
+    loss_log_loss(c, begin, end, scratch);
+}
+
+int64_t cpu_update_slices(const struct call *c)
+{
+    return (optim_items(c) + SLICE_WEIGHTS - 1) / SLICE_WEIGHTS;
+}
+
+CPU_KERNEL(cpu_sgd)
+{
+    int64_t last = end * SLICE_WEIGHTS, count = optim_items(c);
+    optim_sgd(c, begin * SLICE_WEIGHTS, last < count ? last : count, scratch);
+}

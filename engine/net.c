@@ -1,0 +1,479 @@
+/* A network that runs: layers recorded to plans, memory, forward, loss, backward, step. The order of
+ * operations is the plan's (plan.c); the arithmetic is the backend's. Next to read: recorder.c. */
+#include "engine/net.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/loss_type.h"
+#include "engine/net_inside.h"
+#include "engine/optim.h"
+
+enum { ROWS_MOST = 65536 };
+
+/* ---- opening: parameters ---- */
+
+static size_t rounded(size_t elements)
+{
+    return (elements + 15) / 16 * 16;
+}
+
+/* Gives every parameter its place: trained ones and states in a store each. */
+static int place_params(struct net *net, struct fail *why)
+{
+    const struct graph *g = net->graph;
+    int count = 0;
+    for (int i = 0; i < g->count; i++)
+        count += g->nodes[i].param_count;
+    if (!(net->params = calloc((size_t)count + 1, sizeof *net->params)))
+        return fail(why, E_MEMORY, "no memory for %d parameters", count);
+    for (int i = 0; i < g->count; i++)
+        for (int k = 0; k < g->nodes[i].param_count; k++) {
+            const struct graph_param *d = &g->nodes[i].params[k];
+            enum store store = d->state ? STORE_STATE : STORE_PARAM;
+            int64_t size = shape_size(d->shape);
+            net->params[net->param_count++] = (struct net_param){i, k, store, net->elements[store], size};
+            net->elements[store] += rounded((size_t)size);
+        }
+    if (net->o.mode == NET_TRAIN)
+        net->elements[STORE_GRADIENT] = net->elements[STORE_PARAM];
+    return 0;
+}
+
+/* ---- opening: recording ---- */
+
+/* The values of a graph's nodes while one plan is recorded. */
+struct recording {
+    struct layer *layers;
+    struct value *outputs, *gradients; /* by node */
+};
+
+static void record_params(struct recorder *r, const struct net *net, struct layer *l)
+{
+    for (int i = 0; i < net->param_count; i++) {
+        const struct net_param *p = &net->params[i];
+        if (p->node != l->node)
+            continue;
+        struct shape shape = net->graph->nodes[p->node].params[p->index].shape;
+        l->w[p->index] = plan_value(r, shape, p->store, p->at);
+        if (r->training && p->store == STORE_PARAM)
+            l->dw[p->index] = plan_value(r, shape, STORE_GRADIENT, p->at);
+    }
+}
+
+static void record_forward(struct recorder *r, const struct net *net, struct recording *rec)
+{
+    const struct graph *g = net->graph;
+    r->plan->input = plan_value(r, g->input, STORE_INPUT, 0);
+    for (int i = 0; i < g->count; i++) {
+        const struct graph_node *n = &g->nodes[i];
+        struct layer *l = &rec->layers[i];
+        *l = (struct layer){.settings = n->settings, .node = i, .inputs = n->input_count, .out = n->shape};
+        for (int k = 0; k < n->input_count; k++) {
+            l->x[k] = n->inputs[k] == GRAPH_INPUT ? r->plan->input : rec->outputs[n->inputs[k]];
+            l->in[k] = n->inputs[k] == GRAPH_INPUT ? g->input : g->nodes[n->inputs[k]].shape;
+        }
+        l->y = plan_value(r, n->shape, i == g->count - 1 ? STORE_OUTPUT : STORE_ACTIVATION, 0);
+        rec->outputs[i] = l->y;
+        r->node = i;
+        record_params(r, net, l);
+        n->type->forward(r, l);
+    }
+    r->plan->output = rec->outputs[g->count - 1];
+    r->plan->forward = r->plan->count;
+}
+
+static void record_backward(struct recorder *r, const struct net *net, struct recording *rec)
+{
+    const struct graph *g = net->graph;
+    for (int i = 0; i < g->count; i++)
+        rec->gradients[i] = plan_value(r, g->nodes[i].shape, STORE_ACTIVATION, 0);
+    r->plan->doutput = rec->gradients[g->count - 1];
+    if (r->rc)
+        return;
+    r->plan->values[r->plan->doutput.id].writers = 1; /* the loss */
+    for (int i = g->count - 1; i >= 0 && !r->rc; i--) {
+        const struct graph_node *n = &g->nodes[i];
+        struct layer *l = &rec->layers[i];
+        if (!r->plan->values[rec->gradients[i].id].writers)
+            continue; /* a branch that nothing reads */
+        l->dy = rec->gradients[i];
+        for (int k = 0; k < n->input_count; k++)
+            l->dx[k] = n->inputs[k] == GRAPH_INPUT ? (struct value){0} : rec->gradients[n->inputs[k]];
+        r->node = i;
+        n->type->backward(r, l);
+    }
+}
+
+static int make_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
+{
+    size_t count = (size_t)net->graph->count;
+    struct recording rec = {calloc(count, sizeof *rec.layers), calloc(count, sizeof *rec.outputs),
+                            calloc(count, sizeof *rec.gradients)};
+    struct recorder r = {.plan = plan, .training = training, .why = why};
+    if (!rec.layers || !rec.outputs || !rec.gradients)
+        r.rc = fail(why, E_MEMORY, "no memory for a plan");
+    if (!r.rc)
+        record_forward(&r, net, &rec);
+    if (!r.rc && training)
+        record_backward(&r, net, &rec);
+    free(rec.layers);
+    free(rec.outputs);
+    free(rec.gradients);
+    if (r.rc)
+        return r.rc;
+    plan_drop_unread(plan);
+    plan_alias_copies(plan);
+    if (net->be->ops->joins)
+        plan_join(plan);
+    plan->lanes = 1;
+    int shard = training ? 0 : net->be->ops->shard_rows;
+    plan->rows = shard && shard < net->o.max_rows ? shard : net->o.max_rows;
+    int rc = plan_check(plan, net->be, net->graph, why);
+    return rc ? rc : plan_place(plan, why);
+}
+
+/* ---- opening: memory ---- */
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static int alloc(struct net *net, void **out, size_t elements, struct fail *why)
+{
+    return (*out = net->be->ops->alloc(net->be, elements, why)) ? 0 : -E_MEMORY;
+}
+
+/* Host memory that is also the backend's, or a host copy of it. */
+static int alloc_host(struct net *net, float **host, void *device, int64_t floats, struct fail *why)
+{
+    if (net->be->ops->host)
+        *host = device;
+    else if (!(*host = calloc((size_t)floats + 1, sizeof **host)))
+        return fail(why, E_MEMORY, "no memory for %lld values", (long long)floats);
+    return 0;
+}
+
+/* One piece of activations and scratch for each thread where inference goes by shards; training uses the
+ * whole as one. */
+static void size_pieces(struct net *net)
+{
+    struct memory *m = &net->memory;
+    size_t threads = (size_t)net->be->threads, element = net->be->ops->element;
+    bool sharded = net->infer.rows < net->o.max_rows || net->be->ops->shard_rows;
+    m->activation_piece = (size_t)net->infer.row_activations * (size_t)net->infer.rows;
+    m->activation_piece = (m->activation_piece * element + 4095) / 4096 * 4096 / element;
+    m->scratch_piece = larger(plan_scratch(&net->infer, net->be), plan_scratch(&net->train, net->be));
+    net->activations = larger(m->activation_piece * (sharded ? threads : 1),
+                              (size_t)net->train.row_activations * (size_t)net->train.rows);
+    net->scratch = m->scratch_piece * threads;
+}
+
+static int alloc_memory(struct net *net, struct fail *why)
+{
+    struct memory *m = &net->memory;
+    int64_t rows = net->o.max_rows;
+    int rc;
+    size_pieces(net);
+    net->elements[STORE_INPUT] = (size_t)(net->input_size * rows);
+    net->elements[STORE_OUTPUT] = (size_t)(net->output_size * rows);
+    for (int i = 0; i < STORES; i++)
+        if ((rc = alloc(net, &m->store[i], i == STORE_ACTIVATION ? net->activations : net->elements[i], why)))
+            return rc;
+    size_t scratch = net->scratch / net->be->ops->element;
+    if ((rc = alloc(net, &m->scratch, scratch, why)) ||
+        (rc = alloc_host(net, &net->input, m->store[STORE_INPUT], net->input_size * rows, why)) ||
+        (rc = alloc_host(net, &net->output, m->store[STORE_OUTPUT], net->output_size * rows, why)))
+        return rc;
+    if (net->o.mode != NET_TRAIN)
+        return 0;
+    if ((rc = alloc(net, &net->device_targets, (size_t)(net->output_size * rows), why)) ||
+        (rc = alloc(net, &net->device_sums, (size_t)(LOSS_SUMS * rows), why)) ||
+        (rc = alloc_host(net, &net->targets, net->device_targets, net->output_size * rows, why)))
+        return rc;
+    return alloc_host(net, &net->sums, net->device_sums, LOSS_SUMS * rows, why);
+}
+
+static int check_options(const struct net_options *o, struct fail *why)
+{
+    if (o->max_rows < 1 || o->max_rows > ROWS_MOST)
+        return fail(why, E_USAGE, "%d rows at most: expected 1..%d", o->max_rows, ROWS_MOST);
+    return 0;
+}
+
+/* Uploads the graph's weights and drops the copy. */
+static int upload_params(struct net *net, struct fail *why)
+{
+    int rc = 0;
+    for (int i = 0; !rc && i < net->param_count; i++) {
+        struct graph_param *d = &net->graph->nodes[net->params[i].node].params[net->params[i].index];
+        rc = net_param_set(net, i, d->data, why);
+        free(d->data);
+        d->data = NULL;
+    }
+    return rc;
+}
+
+int net_open(struct net **out, struct backend *be, const struct graph *g, const struct net_options *o,
+             struct fail *why)
+{
+    int rc = check_options(o, why);
+    if (rc)
+        return rc;
+    struct net *net = calloc(1, sizeof *net);
+    if (!net)
+        return fail(why, E_MEMORY, "no memory for a net");
+    net->be = be;
+    net->o = *o;
+    if ((rc = graph_copy(&net->graph, g, why)) || (rc = graph_init(net->graph, o->seed, why)))
+        goto out;
+    net->input_size = shape_size(net->graph->input);
+    net->output_size = shape_size(graph_output(net->graph));
+    if ((rc = place_params(net, why)) || (rc = make_plan(net, &net->infer, false, why)))
+        goto out;
+    if (o->mode == NET_TRAIN && (rc = make_plan(net, &net->train, true, why)))
+        goto out;
+    if ((rc = alloc_memory(net, why)) || (rc = upload_params(net, why)))
+        goto out;
+    *out = net;
+out:
+    if (rc)
+        net_close(&net);
+    return rc;
+}
+
+void net_close(struct net **netp)
+{
+    struct net *net = *netp;
+    if (!net)
+        return;
+    const struct backend_ops *ops = net->be->ops;
+    if (!ops->host) {
+        free(net->input);
+        free(net->output);
+        free(net->targets);
+        free(net->sums);
+    }
+    for (int i = 0; i < STORES; i++)
+        ops->free(net->be, net->memory.store[i]);
+    ops->free(net->be, net->memory.scratch);
+    ops->free(net->be, net->device_targets);
+    ops->free(net->be, net->device_sums);
+    plan_free(&net->infer);
+    plan_free(&net->train);
+    graph_free(&net->graph);
+    free(net->params);
+    free(net);
+    *netp = NULL;
+}
+
+/* ---- running ---- */
+
+float *net_input(struct net *net)
+{
+    return net->input;
+}
+
+int64_t net_input_size(const struct net *net)
+{
+    return net->input_size;
+}
+
+const float *net_output(const struct net *net)
+{
+    return net->output;
+}
+
+int64_t net_output_size(const struct net *net)
+{
+    return net->output_size;
+}
+
+int net_max_rows(const struct net *net)
+{
+    return net->o.max_rows;
+}
+
+static int check_rows(const struct net *net, int rows, struct fail *why)
+{
+    if (rows < 0 || rows > net->o.max_rows)
+        return fail(why, E_USAGE, "%d rows: the net was opened for 0..%d", rows, net->o.max_rows);
+    return 0;
+}
+
+static void to_device(struct net *net, void *device, const float *host, int64_t n)
+{
+    if (!net->be->ops->host)
+        net->be->ops->upload(net->be, device, host, n);
+}
+
+static void to_host(struct net *net, float *host, const void *device, int64_t n)
+{
+    if (!net->be->ops->host)
+        net->be->ops->download(net->be, host, device, n);
+}
+
+static int sync_backend(struct net *net, struct fail *why)
+{
+    return net->be->ops->sync ? net->be->ops->sync(net->be, why) : 0;
+}
+
+static void run_forward(struct net *net, const struct plan *plan, struct span *s)
+{
+    s->begin = 0;
+    s->end = plan->forward;
+    to_device(net, net->memory.store[STORE_INPUT], net->input, s->rows * net->input_size);
+    if (s->rows)
+        net->be->ops->steps(net->be, plan, &net->memory, s);
+    to_host(net, net->output, net->memory.store[STORE_OUTPUT], s->rows * net->output_size);
+}
+
+int net_forward(struct net *net, int rows, struct fail *why)
+{
+    struct span s = {.rows = rows};
+    int rc = check_rows(net, rows, why);
+    if (rc)
+        return rc;
+    run_forward(net, &net->infer, &s);
+    return sync_backend(net, why);
+}
+
+/* ---- losses ---- */
+
+static int check_loss(const struct net *net, const struct loss_type *loss, const struct target *t,
+                      struct fail *why)
+{
+    const struct graph_node *last = &net->graph->nodes[net->graph->count - 1];
+    bool sigmoid = last->type->activation && last->type->activation(last->settings) == MAP_SIGMOID;
+    if (net->o.mode != NET_TRAIN)
+        return fail(why, E_USAGE, "a loss needs a net opened for training");
+    if (!t->labels == !t->targets)
+        return fail(why, E_USAGE, "a loss takes either labels or targets");
+    if (loss->takes_logits && (sigmoid || !strcmp(last->type->name, "softmax")))
+        return fail(why, E_JOB, "%s takes logits, but the network ends in %s: remove it or use mse",
+                    loss->name, sigmoid ? "sigmoid" : "softmax");
+    if (net->output_size < loss->least_outputs)
+        return fail(why, E_JOB, "%s needs at least %d outputs, the network has %lld: use log_loss or mse",
+                    loss->name, loss->least_outputs, (long long)net->output_size);
+    return 0;
+}
+
+/* Labels as floats, checked: a class index, or for one output 0 or 1 (mse: any value). */
+static int put_targets(struct net *net, const struct loss_type *loss, int rows, const struct target *t,
+                       struct fail *why)
+{
+    int64_t k = net->output_size, classes = k > 1 ? k : loss->takes_logits ? 2 : INT32_MAX;
+    int64_t n = t->labels ? rows : rows * k;
+    for (int i = 0; t->labels && i < rows; i++) {
+        if (k > 1 || loss->takes_logits)
+            if (t->labels[i] < 0 || t->labels[i] >= classes)
+                return fail(why, E_JOB, "row %d has label %d, the network's classes are 0..%lld", i,
+                            t->labels[i], (long long)classes - 1);
+        net->targets[i] = (float)t->labels[i];
+    }
+    if (t->targets)
+        memcpy(net->targets, t->targets, (size_t)n * sizeof *net->targets);
+    to_device(net, net->device_targets, net->targets, n);
+    return 0;
+}
+
+/* Adds the rows' sums in their order, in double. */
+static void add_sums(struct net *net, int rows, struct loss_sum *sum)
+{
+    const struct backend_ops *ops = net->be->ops;
+    double correct = 0;
+    if (ops->element == sizeof(double)) { /* the double build: not through float */
+        const double *sums = net->device_sums;
+        for (int i = 0; i < rows; i++, sums += LOSS_SUMS) {
+            sum->loss += sums[0];
+            sum->weight += sums[1];
+            correct += sums[2];
+        }
+    } else {
+        to_host(net, net->sums, net->device_sums, (int64_t)rows * LOSS_SUMS);
+        for (int i = 0; i < rows; i++) {
+            sum->loss += (double)net->sums[i * LOSS_SUMS];
+            sum->weight += (double)net->sums[i * LOSS_SUMS + 1];
+            correct += (double)net->sums[i * LOSS_SUMS + 2];
+        }
+    }
+    sum->correct += (int64_t)correct;
+}
+
+static void run_loss(struct net *net, const struct loss_type *loss, int rows, bool labels, void *dx)
+{
+    struct geometry g = {.loss = {net->output_size, labels}};
+    struct call c = {.out = {dx, net->device_sums},
+                     .in = {net->memory.store[STORE_OUTPUT], net->device_targets},
+                     .g = &g,
+                     .row = net->output_size,
+                     .rows = rows};
+    net->be->ops->run(net->be, loss->op, &c, net->memory.scratch);
+}
+
+int net_evaluate(struct net *net, const struct loss_type *loss, int rows, const struct target *t,
+                 struct loss_sum *sum, struct fail *why)
+{
+    struct span s = {.rows = rows};
+    int rc = check_rows(net, rows, why);
+    if (rc || (rc = check_loss(net, loss, t, why)) || (rc = put_targets(net, loss, rows, t, why)))
+        return rc;
+    run_forward(net, &net->infer, &s);
+    run_loss(net, loss, rows, t->labels != NULL, NULL);
+    if ((rc = sync_backend(net, why)))
+        return rc;
+    add_sums(net, rows, sum);
+    return 0;
+}
+
+static void *doutput(const struct net *net)
+{
+    const struct plan *p = &net->train;
+    size_t at = p->values[p->doutput.id].at * (size_t)p->rows;
+    return (char *)net->memory.store[STORE_ACTIVATION] + at * net->be->ops->element;
+}
+
+int net_accumulate(struct net *net, const struct loss_type *loss, int rows, const struct target *t,
+                   int64_t step, int64_t first_row, struct loss_sum *sum, struct fail *why)
+{
+    struct span s = {.rows = rows, .seed = net->o.seed, .step = (uint64_t)step, .first_row = first_row};
+    int rc = check_rows(net, rows, why);
+    if (rc || (rc = check_loss(net, loss, t, why)) || (rc = put_targets(net, loss, rows, t, why)))
+        return rc;
+    run_forward(net, &net->train, &s);
+    run_loss(net, loss, rows, t->labels != NULL, doutput(net));
+    s.begin = net->train.forward;
+    s.end = net->train.count;
+    if (rows)
+        net->be->ops->steps(net->be, &net->train, &net->memory, &s);
+    if ((rc = sync_backend(net, why)))
+        return rc;
+    add_sums(net, rows, sum);
+    return 0;
+}
+
+int net_step(struct net *net, struct optimizer *opt, double lr, double weight, struct fail *why)
+{
+    int64_t count = (int64_t)net->elements[STORE_PARAM];
+    if (opt->net != net)
+        return fail(why, E_USAGE, "the optimiser belongs to another net");
+    if (!(weight > 0) || !isfinite(lr))
+        return fail(why, E_JOB, "a step with weight %g and learning rate %g", weight, lr);
+    struct geometry g = {.update = {.count = count,
+                                    .lr = lr,
+                                    .scale = 1 / weight,
+                                    .momentum = opt->settings.momentum,
+                                    .l1 = opt->settings.l1,
+                                    .l2 = opt->settings.l2}};
+    struct call c = {.out = {net->memory.store[STORE_PARAM], opt->moments},
+                     .in = {net->memory.store[STORE_GRADIENT]},
+                     .g = &g,
+                     .row = count,
+                     .rows = 1};
+    net->be->ops->run(net->be, opt->type->op, &c, net->memory.scratch);
+    net->be->ops->zero(net->be, net->memory.store[STORE_GRADIENT], count);
+    opt->steps++;
+    return sync_backend(net, why);
+}

@@ -1,0 +1,98 @@
+/* A plan: what the layers recorded, as an array of steps over placed tensors. Made once by net_open, run by
+ * the backend, a pure function of shapes, rows and settings. Internal to the engine and its tests. */
+#ifndef ENGINE_PLAN_H
+#define ENGINE_PLAN_H
+
+#include <stdio.h>
+
+#include "engine/backend_ops.h"
+#include "engine/layer.h"
+
+/* Which block of memory a value lies in. */
+enum store {
+    STORE_ACTIVATION, /* placed by first and last use */
+    STORE_INPUT,
+    STORE_OUTPUT,
+    STORE_PARAM,
+    STORE_STATE,
+    STORE_GRADIENT, /* of a parameter: zeroed by the caller, added to by steps */
+    STORES
+};
+
+struct plan_value {
+    struct shape row; /* of one row, or of the whole parameter */
+    enum store store;
+    size_t at;                /* elements into the store; of activations: elements of one row */
+    int64_t size;             /* elements (of one row) */
+    int alias;                /* id of the value whose memory this is; 0: its own */
+    int writers, first, last; /* when it is written and read, in plan time */
+};
+
+struct step {
+    enum op op;
+    struct value out[OP_OUT], in[OP_IN];
+    struct geometry g;
+    int64_t row;
+    bool add;
+    int node;
+};
+
+struct plan {
+    struct plan_value *values; /* [0] is "none" */
+    int value_count, value_capacity;
+    struct step *steps; /* forward ones first */
+    int count, capacity;
+    int forward; /* number of forward steps */
+    struct value input, output, doutput;
+    int64_t row_activations; /* elements of one row of all activations, with reuse */
+    int rows;                /* of activations that there is room for, for each thread */
+    size_t scratch;          /* bytes for each thread */
+    int lanes;
+};
+
+/* The stores' addresses. Activations and scratch have one piece for each thread, `piece` elements and bytes
+ * apart. */
+struct memory {
+    void *store[STORES];
+    size_t activation_piece, scratch_piece;
+    void *scratch;
+};
+
+/* Which steps to run over how many rows, and dropout's seeds. */
+struct span {
+    int begin, end, rows;
+    uint64_t seed, step;
+    int64_t first_row;
+};
+
+struct recorder {
+    struct plan *plan;
+    bool training;
+    int node;
+    int rc; /* the first failure; recording goes on without effect */
+    struct fail *why;
+};
+
+/* ---- recording ---- */
+struct value plan_value(struct recorder *r, struct shape row, enum store store, size_t at);
+
+/* ---- passes, in this order ---- */
+void plan_drop_unread(struct plan *p);
+void plan_alias_copies(struct plan *p);
+void plan_join(struct plan *p);
+int plan_place(struct plan *p, struct fail *why);
+
+/* Every operation must be in the backend: E_UNSUPPORTED names the layer and the backend. */
+int plan_check(const struct plan *p, const struct backend *be, const struct graph *g, struct fail *why);
+size_t plan_scratch(const struct plan *p, const struct backend *be);
+
+/* Addresses of a step for rows from `first` on, whose activations are in the piece of `thread`. */
+void plan_call(const struct plan *p, const struct step *s, const struct memory *m, const struct span *span,
+               size_t element, int thread, int first, int rows, struct call *c);
+/* One step after another over all rows, for backends with nothing better. */
+void plan_run(struct backend *be, const struct plan *p, const struct memory *m, const struct span *s);
+
+void plan_print(const struct plan *p, const struct graph *g, FILE *out);
+void plan_free(struct plan *p);
+
+#endif

@@ -1,0 +1,193 @@
+/* The recorder: calls of operations become steps. plan.c makes a plan of them. */
+#include <stdlib.h>
+
+#include "engine/plan.h"
+
+const char *op_name(enum op op)
+{
+    static const char *const names[OPS] = {
+#define X(name, text) [OP_##name] = text,
+        OP_TABLE(X)
+#undef X
+    };
+    return (unsigned)op < OPS ? names[op] : "?";
+}
+
+bool record_training(const struct recorder *r)
+{
+    return r->training;
+}
+
+/* Room for one more of an array; 0 or the recorder's failure. */
+static int grow(struct recorder *r, void **array, int count, int *capacity, size_t item)
+{
+    if (r->rc || count < *capacity)
+        return r->rc;
+    int more = *capacity ? 2 * *capacity : 64;
+    void *grown = realloc(*array, (size_t)more * item);
+    if (!grown)
+        return r->rc = fail(r->why, E_MEMORY, "no memory for a plan");
+    *array = grown;
+    *capacity = more;
+    return 0;
+}
+
+struct value plan_value(struct recorder *r, struct shape row, enum store store, size_t at)
+{
+    struct plan *p = r->plan;
+    if (grow(r, (void **)&p->values, p->value_count + 1, &p->value_capacity, sizeof *p->values))
+        return (struct value){0};
+    if (!p->value_count)
+        p->values[p->value_count++] = (struct plan_value){0};
+    p->values[p->value_count] =
+        (struct plan_value){.row = row, .store = store, .at = at, .size = shape_size(row)};
+    return (struct value){p->value_count++};
+}
+
+struct value record_temp(struct recorder *r, struct shape row)
+{
+    return plan_value(r, row, STORE_ACTIVATION, 0);
+}
+
+/* Appends a step unless nobody wants its outputs. A first writer assigns, later ones add; sums into
+ * parameter gradients always add. */
+static void record(struct recorder *r, enum op op, struct value out, struct value out2,
+                   const struct value in[OP_IN], const struct geometry *g)
+{
+    struct plan *p = r->plan;
+    struct value outs[OP_OUT] = {out, out2};
+    bool add = false, wanted = false;
+    if (r->rc || grow(r, (void **)&p->steps, p->count, &p->capacity, sizeof *p->steps))
+        return;
+    for (int i = 0; i < OP_OUT; i++) {
+        struct plan_value *v = &p->values[outs[i].id];
+        if (!outs[i].id)
+            continue;
+        add = add || v->writers || v->store == STORE_GRADIENT;
+        wanted = true;
+        v->writers++;
+    }
+    if (!wanted)
+        return;
+    struct step *s = &p->steps[p->count++];
+    *s = (struct step){.op = op, .g = *g, .add = add, .node = r->node, .row = p->values[out.id].size};
+    for (int i = 0; i < OP_OUT; i++)
+        s->out[i] = outs[i];
+    for (int i = 0; i < OP_IN; i++)
+        s->in[i] = in[i];
+}
+
+static const struct value none;
+
+#define IN(...) ((const struct value[OP_IN]){__VA_ARGS__})
+
+static void record_window(struct recorder *r, enum op op, struct value out, struct value out2,
+                          const struct value in[OP_IN], const struct window *win)
+{
+    record(r, op, out, out2, in, &(struct geometry){.window = *win});
+}
+
+void record_conv(struct recorder *r, struct value y, struct value x, struct value w, struct value b,
+                 const struct window *win)
+{
+    record_window(r, OP_CONV, y, none, IN(x, w, b), win);
+}
+
+void record_conv_dx(struct recorder *r, struct value dx, struct value dy, struct value w,
+                    const struct window *win)
+{
+    record_window(r, OP_CONV_DX, dx, none, IN(dy, w), win);
+}
+
+void record_conv_dw(struct recorder *r, struct value dw, struct value db, struct value dy, struct value x,
+                    const struct window *win)
+{
+    record_window(r, OP_CONV_DW, dw, db, IN(dy, x), win);
+}
+
+static struct geometry dense(int64_t in, int64_t out)
+{
+    return (struct geometry){.dense = {in, out}};
+}
+
+void record_dense(struct recorder *r, struct value y, struct value x, struct value w, struct value b,
+                  int64_t in, int64_t out)
+{
+    struct geometry g = dense(in, out);
+    record(r, OP_DENSE, y, none, IN(x, w, b), &g);
+}
+
+void record_dense_dx(struct recorder *r, struct value dx, struct value dy, struct value w, int64_t in,
+                     int64_t out)
+{
+    struct geometry g = dense(in, out);
+    record(r, OP_DENSE_DX, dx, none, IN(dy, w), &g);
+}
+
+void record_dense_dw(struct recorder *r, struct value dw, struct value db, struct value dy, struct value x,
+                     int64_t in, int64_t out)
+{
+    struct geometry g = dense(in, out);
+    record(r, OP_DENSE_DW, dw, db, IN(dy, x), &g);
+}
+
+void record_maxpool(struct recorder *r, struct value y, struct value x, const struct window *win)
+{
+    record_window(r, OP_MAXPOOL, y, none, IN(x), win);
+}
+
+void record_maxpool_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
+                         const struct window *win)
+{
+    (void)y; /* which value was the largest is found again in x */
+    record_window(r, OP_MAXPOOL_BACK, dx, none, IN(dy, x), win);
+}
+
+void record_avgpool(struct recorder *r, struct value y, struct value x, const struct window *win)
+{
+    record_window(r, OP_AVGPOOL, y, none, IN(x), win);
+}
+
+void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, const struct window *win)
+{
+    record_window(r, OP_AVGPOOL_BACK, dx, none, IN(dy), win);
+}
+
+void record_map(struct recorder *r, struct value y, struct value x, enum map_fn fn)
+{
+    if (fn == MAP_IDENTITY)
+        record_copy(r, y, x);
+    else
+        record(r, OP_MAP, y, none, IN(x), &(struct geometry){.fn = fn});
+}
+
+void record_map_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
+                     enum map_fn fn)
+{
+    (void)x; /* every function there is has its slope from y alone, so x need not be kept */
+    if (fn == MAP_IDENTITY)
+        record_copy(r, dx, dy);
+    else
+        record(r, OP_MAP_BACK, dx, none, IN(dy, y), &(struct geometry){.fn = fn});
+}
+
+void record_copy(struct recorder *r, struct value y, struct value x)
+{
+    record(r, OP_COPY, y, none, IN(x), &(struct geometry){0});
+}
+
+void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer)
+{
+    record(r, OP_DROPOUT, y, none, IN(x), &(struct geometry){.dropout = {rate, layer}});
+}
+
+void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner)
+{
+    record(r, OP_SOFTMAX, y, none, IN(x), &(struct geometry){.softmax = {classes, inner}});
+}
+
+void record_softmax_back(struct recorder *r, struct value dx, struct value dy, struct value y,
+                         int64_t classes, int64_t inner)
+{
+    record(r, OP_SOFTMAX_BACK, dx, none, IN(dy, y), &(struct geometry){.softmax = {classes, inner}});
+}
