@@ -7,6 +7,8 @@
 #include "worker/service/text.h"
 #include "worker/service/version.h"
 
+enum { WIDTH = 100, INDENT = 28 };
+
 struct options {
     bool yaml, man;
     int completion;
@@ -55,16 +57,42 @@ static const char *value_word(const struct setting *row)
     }
 }
 
+/* Words up to WIDTH columns a line, further lines indented. Newlines of the text stay. */
+static void print_wrapped(const char *text, int column, int indent, FILE *out)
+{
+    bool space = false;
+    while (*text) {
+        int n = (int)strcspn(text, " \n");
+        if (space && column + 1 + n > WIDTH) {
+            column = fprintf(out, "\n%*s", indent, "") - 1;
+            space = false;
+        }
+        column += fprintf(out, "%s%.*s", space ? " " : "", n, text);
+        text += n;
+        space = *text == ' ';
+        if (*text == '\n')
+            column = fprintf(out, "\n%*s", indent, "") - 1;
+        text += *text != 0;
+    }
+    putc('\n', out);
+}
+
 static void print_option(const struct setting *row, FILE *out)
 {
-    char head[120];
+    char head[120], text[600];
+    bool shown =
+        row->fallback && row->type != SETTING_BOOL && *row->fallback && strcmp(row->fallback, "[]") != 0;
     snprintf(head, sizeof head, "%s%s %s", row->key[1] ? "--" : "-", row->key, value_word(row));
-    fprintf(out, "  %-24s %s%s", head, strlen(head) > 24 ? "\n                           " : "", row->help);
-    if (!row->fallback)
-        fprintf(out, " (needed)");
-    else if (row->type != SETTING_BOOL && *row->fallback && strcmp(row->fallback, "[]") != 0)
-        fprintf(out, " (default %s)", row->fallback);
-    putc('\n', out);
+    snprintf(text, sizeof text, "%s%s%s%s", row->help,
+             !row->fallback ? " (needed)"
+             : shown        ? " (default "
+                            : "",
+             shown ? row->fallback : "", shown ? ")" : "");
+    int column = fprintf(out, "  %-*s", INDENT - 3, head);
+    if (column > INDENT - 1)
+        column = fprintf(out, "\n%*s", INDENT - 1, "") - 1;
+    putc(' ', out);
+    print_wrapped(text, column + 1, INDENT, out);
 }
 
 static void print_options(const struct setting *table, FILE *out)
@@ -77,8 +105,10 @@ void command_print_help(const struct command *c, FILE *out)
 {
     fprintf(out, "millrace %s: %s\n\nusage: millrace %s %s%s[options]\n", c->name, c->summary, c->name,
             c->operands ? c->operands : "", c->operands ? " " : "");
-    if (c->text)
-        fprintf(out, "\n%s\n", c->text);
+    if (c->text) {
+        putc('\n', out);
+        print_wrapped(c->text, 0, 0, out);
+    }
     fputs("\noptions:\n", out);
     print_options(c->options, out);
     if (c->needs_settings)

@@ -154,9 +154,6 @@ static int word_take(struct parser *p, char *word, bool *operands_only, struct f
 static int check_complete(const struct parser *p, struct fail *why)
 {
     const struct command *c = p->in->command;
-    for (const struct setting *row = c->options; row && row->key; row++)
-        if (!row->fallback && !p->given[row - c->options])
-            return fail(why, E_USAGE, "%s%s is needed: %s", row->key[1] ? "--" : "-", row->key, row->help);
     int n = p->in->cx.argc;
     if (n < c->min_operands)
         return fail(why, E_USAGE, "expected %s; usage: millrace %s %s [options]", c->operands, c->name,
@@ -164,6 +161,9 @@ static int check_complete(const struct parser *p, struct fail *why)
     if (c->max_operands >= 0 && n > c->max_operands)
         return fail(why, E_USAGE, "unexpected '%s'; usage: millrace %s %s [options]",
                     p->in->operands[c->max_operands], c->name, c->operands ? c->operands : "");
+    for (const struct setting *row = c->options; row && row->key; row++)
+        if (!row->fallback && !p->given[row - c->options])
+            return fail(why, E_USAGE, "%s%s is needed: %s", row->key[1] ? "--" : "-", row->key, row->help);
     return 0;
 }
 

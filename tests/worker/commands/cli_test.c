@@ -96,6 +96,44 @@ static const struct line lines[] = {
     {"send @/text.what --model m", 3, "text.what", ""},
     {"send @/rows.npy --model m " NOBODY, 4, "127.0.0.1:1", ""},
 
+    /* worker */
+    {"worker -c @/none.yaml", 3, "none.yaml", ""},
+    {"worker now", 2, "unexpected 'now'", ""},
+    {"worker -c @/good.yaml -X worker.state_dir=/proc/none " NOBODY, 3, "/proc/none", ""},
+
+    /* train, jobs, models */
+    {"train", 2, "expected JOB.yaml", ""},
+    {"train @/none.yaml", 3, "none.yaml", ""},
+    {"train @/key.yaml", 3, "key.yaml:2:3", ""},
+    {"train @/job.yaml " NOBODY, 4, "127.0.0.1:1", ""},
+    {"train @/job.yaml --local", 2, "--data", ""},
+    {"train @/job.yaml --local --data @/none.npz --output @/o.onnx", 3, "none.npz", ""},
+    {"train @/job.yaml --dataset @/none.json " NOBODY, 3, "none.json", ""},
+    {"jobs " NOBODY, 4, "127.0.0.1:1", ""},
+    {"jobs shwo x", 2, "did you mean 'show'?", ""},
+    {"jobs show", 2, "id is expected", ""},
+    {"jobs stop x " NOBODY, 4, "127.0.0.1:1", ""},
+    {"models " NOBODY, 4, "127.0.0.1:1", ""},
+    {"models promot m", 2, "did you mean 'promote'?", ""},
+    {"models promote", 2, "NAME", ""},
+    {"models promote a@@b", 2, "a@@b", ""},
+    {"models import @/text.onnx " NOBODY, 2, "--model", ""},
+    {"models import @/none.onnx --model m " NOBODY, 3, "none.onnx", ""},
+    {"models import @/text.onnx --model m " NOBODY, 3, "text.onnx", ""},
+
+    /* score, make-data */
+    {"score @/net.yaml --input @/rows.npy", 2, "--output is needed", ""},
+    {"score @/net.yaml --input @/none.npy --output @/o.jsonl", 3, "none.npy", ""},
+    {"score @/net.yaml --input @/rows.npy --output @/o.what", 2, "o.what", ""},
+    {"score @/none.onnx --input @/rows.npy --output @/o.jsonl", 3, "none.onnx", ""},
+    {"score m@1 --input @/rows.npy --output @/o.jsonl " NOBODY, 4, "127.0.0.1:1", ""},
+    {"make-data", 2, "expected KIND", ""},
+    {"make-data cats --output @/x.npz --rows 1", 2, "cats", ""},
+    {"make-data digits --output @/x.npz", 2, "--rows is needed", ""},
+    {"make-data digits --output @/x.npz --rows -1", 2, "--rows", ""},
+    {"make-data digits --output @/x.npz --rows 1 --shape 3x3x3", 2, "3x3x3", ""},
+    {"make-data digits --output /proc/none/x.npz --rows 1", 3, "/proc/none", ""},
+
     /* inspect */
     {"inspect", 2, "expected FILE", ""},
     {"inspect @/rows.npy", 0, "", "3 rows of UINT8 [4], 12 B"},
@@ -148,6 +186,8 @@ static int setup(void **state)
     test_write(test_path("broken.yaml"), "a: [b\n");
     test_write(test_path("net.yaml"),
                "network: tiny\ninput: [4]\nlabels: 3\nlayers:\n  - dense: {units: 3}\n");
+    test_write(test_path("job.yaml"), "model: m\nnetwork: lenet\ndataset: [{topic: millrace.samples, "
+                                      "start_offset: earliest, end_offset: latest}]\n");
     static const char *const endings[] = {"npy", "what", "onnx", "safetensors", "avro"};
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         char name[32];
