@@ -287,7 +287,7 @@ int network_parse(struct graph **out, const char *name, const char *yaml, size_t
     int rc = yaml_parse(&doc, name, yaml, size, false, &inner);
     if (!rc)
         rc = parse_root(doc, name, &g, &inner);
-    yaml_free(&doc);
+    yaml_doc_free(&doc);
     if (rc) {
         graph_free(&g);
         /* A bad network fails the job that brought it, not the worker. */
