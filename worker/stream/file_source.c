@@ -86,7 +86,7 @@ static bool op_changed(struct source *src)
     return false;
 }
 
-static const struct source_ops ops = {op_next, op_seal, op_changed};
+static const struct source_ops ops = {op_next, op_seal, op_changed, NULL};
 
 static bool has_suffix(const char *path, const char *suffix)
 {

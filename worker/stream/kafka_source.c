@@ -178,7 +178,14 @@ static int op_seal(struct source *base, struct batch *b, enum seal how, struct f
     return 0;
 }
 
-static const struct source_ops ops = {op_next, op_seal, op_changed};
+static int64_t op_position(struct source *base, int32_t partition)
+{
+    struct kafka_source *src = (struct kafka_source *)base;
+    const struct position *p = epoch_is_over(src) ? NULL : position_of(src, partition);
+    return !p ? SOURCE_NOT_OURS : p->next < 0 ? SOURCE_BEGINNING : p->next;
+}
+
+static const struct source_ops ops = {op_next, op_seal, op_changed, op_position};
 
 void kafka_source_open(struct kafka_source *src, struct session *s)
 {

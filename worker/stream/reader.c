@@ -176,7 +176,7 @@ static bool source_op_changed(struct source *src)
     return false;
 }
 
-static const struct source_ops ops = {source_op_next, source_op_seal, source_op_changed};
+static const struct source_ops ops = {source_op_next, source_op_seal, source_op_changed, NULL};
 
 int reader_open(struct reader **out, const struct settings *s, const char *topic,
                 const struct reader_range *ranges, int count, int64_t start, int timeout_ms, struct fail *why)

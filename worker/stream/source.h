@@ -43,6 +43,7 @@ struct source_ops {
     int (*next)(struct source *src, struct record *out, int timeout_ms, struct fail *why);
     int (*seal)(struct source *src, struct batch *b, enum seal how, struct fail *why);
     bool (*changed)(struct source *src);
+    int64_t (*position)(struct source *src, int32_t partition); /* NULL: has none */
 };
 
 struct source {
@@ -68,6 +69,16 @@ static inline int source_seal(struct source *src, struct batch *b, enum seal how
 static inline bool source_changed(struct source *src)
 {
     return src->ops->changed(src);
+}
+
+#define SOURCE_NOT_OURS  INT64_MIN
+#define SOURCE_BEGINNING (-2)
+
+/* Where a partition is read on: the first offset that was not handed out yet, SOURCE_BEGINNING: wherever its log
+ * begins, SOURCE_NOT_OURS: it is read by someone else. For looking ahead (train/control.h). */
+static inline int64_t source_position(struct source *src, int32_t partition)
+{
+    return src->ops->position ? src->ops->position(src, partition) : SOURCE_NOT_OURS;
 }
 
 #endif

@@ -29,15 +29,38 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-int control_open(struct control **out, const struct settings *s, const struct record *running,
-                 const char *job_id, int timeout_ms, struct fail *why)
+/* The running job's partition first; the others as far as they are the source's. */
+static int control_ranges(struct reader_range *ranges, struct source *src, const struct record *running,
+                          int partitions)
 {
-    struct reader_range range = {running->partition, running->offset + 1, READER_UNBOUNDED};
+    int count = 1;
+    ranges[0] = (struct reader_range){running->partition, running->offset + 1, READER_UNBOUNDED};
+    for (int32_t p = 0; p < partitions; p++) {
+        int64_t at = p == running->partition ? SOURCE_NOT_OURS : source_position(src, p);
+        if (at == SOURCE_NOT_OURS)
+            continue;
+        ranges[count++] =
+            (struct reader_range){p, at == SOURCE_BEGINNING ? READER_BEGINNING : at, READER_UNBOUNDED};
+    }
+    return count;
+}
+
+int control_open(struct control **out, const struct settings *s, struct source *src,
+                 const struct record *running, const char *job_id, int partitions, int timeout_ms,
+                 struct fail *why)
+{
     struct control *c = calloc(1, sizeof *c + strlen(job_id) + 1);
-    if (!c)
-        return fail(why, E_MEMORY, "control: no memory");
+    struct reader_range *ranges = calloc((size_t)partitions + 1, sizeof *ranges);
+    int rc = 0;
+    if (!c || !ranges) {
+        rc = fail(why, E_MEMORY, "control: no memory");
+        goto out;
+    }
     strcpy(c->running, job_id);
-    int rc = reader_open(&c->reader, s, running->topic, &range, 1, range.start, timeout_ms, why);
+    int count = control_ranges(ranges, src, running, partitions);
+    rc = reader_open(&c->reader, s, running->topic, ranges, count, READER_BEGINNING, timeout_ms, why);
+out:
+    free(ranges);
     if (rc)
         control_close(&c);
     else

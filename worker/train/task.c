@@ -6,6 +6,7 @@
 
 #include "worker/service/log.h"
 #include "worker/train/checkpoint.h"
+#include "worker/train/partition.h"
 #include "worker/train/parts.h"
 
 struct task {
@@ -72,8 +73,10 @@ static int control_act(struct task *k, enum control_event event, const struct tr
         k->stop = true;
         return 0;
     }
-    if (known && job_state_terminal(known->state))
-        return 0;
+    bool elsewhere =
+        !model_name_check(job->model, NULL) && partition_of(job->model, k->t->partitions) != from->partition;
+    if ((known && job_state_terminal(known->state)) || elsewhere)
+        return 0; /* the group's consumer passes it over, or on to its partition */
     if (event == CONTROL_IMPORT)
         return import_file(k->t, from, job, SEAL_UNCHANGED, why);
     return trainer_end_job(k->t, from, job, JOB_STOPPED, "", SEAL_UNCHANGED, why);
@@ -243,7 +246,8 @@ static int task_open(struct task *k, struct fail *why)
     if (!rc && k->last.sequence == 0)
         rc = task_announce(k, why);
     if (!rc)
-        rc = control_open(&k->control, k->t->settings, k->from, job->job_id, TRAIN_TIMEOUT_MS, why);
+        rc = control_open(&k->control, k->t->settings, k->t->src, k->from, job->job_id, k->t->partitions,
+                          TRAIN_TIMEOUT_MS, why);
     if (!rc)
         rc = task_data(k, why);
     if (!rc)

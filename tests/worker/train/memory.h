@@ -37,6 +37,7 @@ struct memory {
     struct source source;
     struct sink sink;
     int32_t partition; /* the one that the source reads */
+    int32_t also;      /* another one of the same owner; -1: none */
     int64_t next;      /* where it reads */
     struct record handed;
     void (*on_call)(struct memory *m); /* NULL, or looks and produces while a job runs */
@@ -235,6 +236,14 @@ static bool memory_changed(struct source *src)
     return memory->dead;
 }
 
+static int64_t memory_position(struct source *src, int32_t partition)
+{
+    (void)src;
+    return partition == memory->partition ? memory->next
+           : partition == memory->also    ? memory->committed[partition]
+                                          : SOURCE_NOT_OURS;
+}
+
 static int memory_take(struct sink *sink, struct batch **out, struct fail *why)
 {
     (void)sink;
@@ -292,9 +301,9 @@ static size_t memory_limit(struct sink *sink, enum topic topic)
 
 static void memory_open(struct memory *m, int job_partitions)
 {
-    static const struct source_ops source_ops = {memory_next, memory_seal, memory_changed};
+    static const struct source_ops source_ops = {memory_next, memory_seal, memory_changed, memory_position};
     static const struct sink_ops sink_ops = {memory_take, memory_put, memory_wait, memory_limit};
-    *m = (struct memory){.source.ops = &source_ops, .sink.ops = &sink_ops};
+    *m = (struct memory){.source.ops = &source_ops, .sink.ops = &sink_ops, .also = -1};
     for (int t = 0; t < TOPICS; t++)
         m->topics[t].partitions = t == TOPIC_JOBS ? job_partitions : t == TOPIC_SAMPLES ? 2 : 1;
     memory = m;

@@ -467,6 +467,52 @@ static void import_while_it_runs(void **state)
     stage_close(s);
 }
 
+/* The import's model belongs to another partition of the same worker: it does not wait for the running job. */
+static void import_into_another_partition(void **state)
+{
+    (void)state;
+    struct stage *s = stage_open(3);
+    struct training_job first = job_make("first"), job = job_make("long"), import;
+    struct outcome o, made;
+    char uri[STORE_URI], sha256[SHA256_HEX], name[2] = "n";
+    void *bytes;
+    size_t size;
+    struct fail why;
+    s->m.partition = partition_of("m", 3);
+    submit(&first);
+    life(s, 0);
+    outcome_of("first", &made);
+    snprintf(uri, sizeof uri, "%s/m/%s.onnx", s->store, made.sha256);
+    assert_int_equal(store_get(s->store, uri, made.sha256, &bytes, &size, &why), 0);
+    while (partition_of(name, 3) == s->m.partition)
+        name[0]++;
+    assert_int_equal(store_put(s->store, name, NULL, bytes, size, uri, sha256, &why), 0);
+    free(bytes);
+    import = job_make("import");
+    import.action = ACTION_IMPORT;
+    import.model = name;
+    import.artifact_uri = uri;
+    import.sha256 = sha256;
+    late = &import;
+    late_count = 1;
+    submit(&job);
+    s->m.on_call = produce_late;
+    life(s, 0);
+    outcome_of("import", &o);
+    assert_int_equal(o.created, 0); /* not ours */
+    job.job_id = "long2";
+    submit(&job);
+    s->m.also = partition_of(name, 3);
+    s->m.on_call = NULL;
+    life(s, 0);
+    outcome_of("import", &o);
+    assert_int_equal(o.created, 1);
+    assert_int_equal(o.version, 1);
+    outcome_of("long2", &o);
+    assert_int_equal(o.completed, 1);
+    stage_close(s);
+}
+
 static void import_when_idle(void **state)
 {
     (void)state;
@@ -538,6 +584,7 @@ int main(void)
         cmocka_unit_test(the_better_becomes_champion),
         cmocka_unit_test(stop_while_it_runs),
         cmocka_unit_test(import_while_it_runs),
+        cmocka_unit_test(import_into_another_partition),
         cmocka_unit_test(import_when_idle),
         cmocka_unit_test(wrong_partition_is_passed_on),
         cmocka_unit_test(few_checkpoints_stay),
