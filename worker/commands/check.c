@@ -1,11 +1,9 @@
 /* `check`: whether a worker with this configuration would be well, a line each: what was looked at, ok or
  * not, and in the words of whoever refused, what to do.
  * Next to read: worker/stream/topics.h, worker/models/store.h. */
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/backend.h"
@@ -74,38 +72,18 @@ static void check_schemas(struct checker *c)
     outcome(c, "schemas", rc, &why, detail);
 }
 
-/* The folder, or where it would be made, is a folder that can be written. */
-static int folder_writable(const char *key, const char *path, struct fail *why)
-{
-    char at[4096];
-    struct stat st;
-    snprintf(at, sizeof at, "%s", path);
-    while (stat(at, &st) && errno == ENOENT) {
-        char *slash = strrchr(at, '/');
-        if (!slash)
-            snprintf(at, sizeof at, ".");
-        else if (slash == at)
-            at[1] = 0;
-        else
-            *slash = 0;
-    }
-    if (stat(at, &st) || !S_ISDIR(st.st_mode))
-        return fail(why, E_CONFIG, "%s: %s is no folder", key, at);
-    if (access(at, W_OK | X_OK))
-        return fail(why, E_CONFIG, "%s: %s cannot be written: %s; give it to this user or set %s elsewhere",
-                    key, at, strerror(errno), key);
-    return 0;
-}
-
+/* A store is a folder that can be made and written: so is the state folder. */
 static void check_folders(struct checker *c)
 {
     const struct settings *s = &c->cx->settings;
+    char here[2048] = "", state[STORE_URI + sizeof here];
     struct fail why;
-    int rc = folder_writable("worker.state_dir", s->worker_state_dir, &why);
+    if (*s->worker_state_dir != '/' && !getcwd(here, sizeof here))
+        *here = 0;
+    snprintf(state, sizeof state, "file://%s%s%s", here, *here ? "/" : "", s->worker_state_dir);
+    int rc = store_check(state, &why);
     outcome(c, "worker.state_dir", rc, &why, s->worker_state_dir);
-    rc = folder_writable("models.store", s->models_store + strlen("file://"), &why);
-    if (!rc)
-        rc = store_check(s->models_store, &why);
+    rc = store_check(s->models_store, &why);
     outcome(c, "models.store", rc, &why, s->models_store);
 }
 

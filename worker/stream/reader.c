@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "worker/stream/client.h"
 #include "worker/stream/message.h"
@@ -66,12 +67,25 @@ int topic_partitions(const struct settings *s, const char *topic, int timeout_ms
     return rc;
 }
 
+/* Right after a topic was made or a leader was lost, for a moment nobody leads the partition. */
+static bool is_passing(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE || err == RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE ||
+           err == RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE || err == RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH ||
+           err == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH;
+}
+
 /* With isolation.level=read_committed the broker answers the last stable offset as the end. */
 static int offsets_get(struct client *c, const char *topic, int32_t partition, int timeout_ms, int64_t *start,
                        int64_t *end, struct fail *why)
 {
-    rd_kafka_resp_err_t err =
-        rd_kafka_query_watermark_offsets(c->rk, topic, partition, start, end, timeout_ms);
+    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
+    rd_kafka_resp_err_t err;
+    while (
+        is_passing(err = rd_kafka_query_watermark_offsets(c->rk, topic, partition, start, end, timeout_ms)) &&
+        now_us() < until_us)
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
     return err ? client_fail(c, err, why, "offsets of %s [%d]", topic, (int)partition) : 0;
 }
 
