@@ -6,6 +6,9 @@ BUILD_ROOT ?= build
 B          := $(BUILD_ROOT)/$(FLAVOUR)
 CC         := gcc
 prefix     ?= /usr/local
+# V=1 shows every command, else one short line each.
+QUIET      := $(findstring s,$(firstword -$(MAKEFLAGS)))
+say         = $(if $(V),,@$(if $(QUIET),,echo "  $(1)  $@" && ))
 
 PACKAGES := rdkafka avro-c yaml-0.1 jansson libprotobuf-c libcrypto zlib libmicrohttpd libcurl openblas
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
@@ -38,34 +41,50 @@ ENGINE_OBJ := $(call OBJ,$(ENGINE_SRC)) $(patsubst %.proto,$(B)/%.pb-c.o,$(PROTO
 WORKER_OBJ := $(call OBJ,$(WORKER_SRC)) $(B)/embedded.o
 TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 
+# Told before the first compiler error: what is missing. The goals that install or need nothing go on.
+MISSING := $(shell tests/setup build --print)
+FREE    := setup test asan tsan demo help clean lint format size
+ifneq ($(MISSING),)
+ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
+$(error missing packages: $(MISSING). `make setup` installs them)
+endif
+endif
+ifeq ($(CUDA),1)
+$(error CUDA=1: the cuda backend is not part of this version yet; leave CUDA out)
+endif
+
 .PHONY: all tests clean
 all: $(B)/millrace
+	@echo "openblas: yes: $$(pkg-config --modversion openblas)"
+	@echo "librdkafka: yes: $$(pkg-config --modversion rdkafka)"
+	@echo "cuda: no: the cuda backend is not part of this version yet; CUDA=1 makes that an error"
+	@echo "built $(B)/millrace"
 
 $(B)/millrace: $(B)/worker/main.o $(B)/libworker.a $(B)/libengine.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/libengine.a: $(ENGINE_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,AR)rm -f $@ && ar rcs $@ $^
 $(B)/libworker.a: $(WORKER_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,AR)rm -f $@ && ar rcs $@ $^
 
 tests: $(TESTS)
 $(TESTS): $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(B)/libworker.a $(B)/libengine.a
-	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 $(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CFLAGS_$(subst /,_,$(patsubst %/,%,$(dir $*)))) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CFLAGS) $(CFLAGS_$(subst /,_,$(patsubst %/,%,$(dir $*)))) -MMD -MP -c -o $@ $<
 
 # Kernels may contract a*b+c and want all of -O3; no -ffast-math: NaN and -inf are data here.
 CFLAGS_engine_cpu := -O3 -ffp-contract=fast
 
 $(B)/%.pb-c.c $(B)/%.pb-c.h: %.proto
 	@mkdir -p $(B)
-	protoc-c --c_out=$(B) $<
+	$(call say,GEN)protoc-c --c_out=$(B) $<
 # Named, so that make does not delete the headers as intermediate files.
 .SECONDARY: $(patsubst %.proto,$(B)/%.pb-c.c,$(PROTO)) $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
 $(B)/%.pb-c.o: $(B)/%.pb-c.c $(B)/%.pb-c.h
-	$(CC) -std=gnu11 $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I$(B) $(PKG_CFLAGS) -c -o $@ $<
+	$(call say,CC)$(CC) -std=gnu11 $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I$(B) $(PKG_CFLAGS) -c -o $@ $<
 
 # schemas/*.avsc and config/*.yaml travel inside the binary: worker/service/embedded.h
 $(B)/embedded.c: $(EMBED) Makefile
@@ -78,7 +97,7 @@ $(B)/embedded.c: $(EMBED) Makefile
 	for f in $(EMBED); do echo "    {\"$$f\", embed$$n, embed$${n}_end},"; n=$$((n+1)); done; \
 	echo '    {0, 0, 0}};'; } > $@
 $(B)/embedded.o: $(B)/embedded.c
-	$(CC) -std=gnu11 -fPIE -I. -c -o $@ $<
+	$(call say,CC)$(CC) -std=gnu11 -fPIE -I. -c -o $@ $<
 
 # Fuzzing wants clang; only what a target needs is compiled again. What it finds new stays in build/fuzz/corpus.
 FUZZ_SECONDS ?= 60
@@ -87,12 +106,56 @@ LINK_fuzz    := -fsanitize=fuzzer,address,undefined
 FUZZ_RECORD  := tests/fuzz/record_fuzz.c engine/fail.c engine/tensor.c worker/service/region.c \
                 worker/service/embedded.c $(filter-out %/container.c,$(wildcard worker/codec/*.c))
 $(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 .PHONY: fuzz-record
 fuzz-record:
 	$(MAKE) FLAVOUR=fuzz CC=clang-14 $(BUILD_ROOT)/fuzz/record_fuzz
 	@mkdir -p $(BUILD_ROOT)/fuzz/corpus
 	$(BUILD_ROOT)/fuzz/record_fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(BUILD_ROOT)/fuzz/corpus tests/fuzz/corpus/record
+
+# ---- habits ----
+
+JOBS     ?= $(shell nproc)
+SUB      := $(MAKE) --no-print-directory
+# A part of the tests: make test ONLY=worker/stream
+ONLY     ?=
+CHOSEN   := $(if $(ONLY),$(foreach t,$(TESTS),$(if $(findstring $(ONLY),$(t)),$(t))),$(TESTS))
+
+.PHONY: setup test test-run asan tsan lint format size help install
+setup:
+	@tests/setup build test
+test: setup
+	@$(SUB) test-run
+# What does not build is counted by tests/run. One broker serves all programs that share one.
+test-run:
+	@echo "building $(B)" && $(SUB) -s -k -j$(JOBS) $(B)/millrace $(CHOSEN) || true
+	@JOBS=$(JOBS) tests/run $(B)/test-logs $(CHOSEN)
+asan tsan: setup
+	@$(SUB) FLAVOUR=$@ test-run
+lint:
+	@tests/setup lint
+	@$(SUB) -s -j$(JOBS) $(ENGINE_OBJ) $(WORKER_OBJ)
+	@tests/lint/lint $(B)
+format:
+	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+size:
+	@tests/lint/size
+install: all
+	install -D -m 755 $(B)/millrace $(DESTDIR)$(prefix)/bin/millrace
+	install -d $(DESTDIR)$(prefix)/share/millrace/config $(DESTDIR)$(prefix)/share/millrace/schemas
+	install -m 644 config/* $(DESTDIR)$(prefix)/share/millrace/config
+	install -m 644 schemas/* $(DESTDIR)$(prefix)/share/millrace/schemas
+
+help:
+	@echo "make            builds $(B)/millrace"
+	@echo "make setup      installs the Debian packages that building and testing need, naming them"
+	@echo "make test       setup, build, every test, those against a real broker too; ONLY=worker/stream runs a part"
+	@echo "make asan|tsan  the tests in a build with sanitizers"
+	@echo "make demo       everything from nothing: broker, training, scoring, answers checked"
+	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
+	@echo "make install    to DESTDIR, prefix ($(prefix))"
+	@echo "make clean      removes $(BUILD_ROOT)"
+	@echo "Variables: FLAVOUR=release|debug|asan|tsan, CC=gcc|clang-14, BUILD_ROOT, JOBS, V=1 shows commands"
 
 clean:
 	rm -rf $(BUILD_ROOT)
