@@ -127,7 +127,7 @@ const char *stage_config(struct stage *s, const struct stage_settings *settings)
         fail_msg("out of memory");
     test_write(path, text);
     free(text);
-    return path;
+    return test_keep(path);
 }
 
 /* argv[count..] from the arguments, NULL at the end. */

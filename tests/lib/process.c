@@ -104,12 +104,23 @@ const char *test_dir(void)
 
 /* ---- files, names, time ---- */
 
+const char *test_keep(char *text)
+{
+    static char **kept;
+    static size_t count;
+    char **more = realloc(kept, (count + 1) * sizeof *more);
+    if (!more)
+        fail_msg("out of memory");
+    kept = more;
+    return kept[count++] = text;
+}
+
 const char *test_path(const char *name)
 {
     char *path = NULL;
     if (asprintf(&path, "%s/%s", test_dir(), name) < 0)
         fail_msg("out of memory");
-    return path;
+    return test_keep(path);
 }
 
 const char *test_write(const char *path, const char *text)

@@ -17,6 +17,8 @@
 const char *test_dir(void);
 /* "<test_dir>/<name>"; a new string that lives as long as the program. */
 const char *test_path(const char *name);
+/* Holds a malloc'd string for as long as the program lives, so that a leak checker sees whose it is. */
+const char *test_keep(char *text);
 /* Writes a file (text, 0-terminated); the test fails where that is not possible. Returns path. */
 const char *test_write(const char *path, const char *text);
 /* The millrace binary: MILLRACE, else the one beside this program's build folder (build/<flavour>/millrace).
