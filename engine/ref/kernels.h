@@ -20,7 +20,8 @@ static const real *at4(const real *x, const struct window *win, int64_t n, int c
     return x + ((n * win->C + c) * win->H + h) * win->W + w;
 }
 
-/* y[n][k][p][q] = f(b[k] + sum over c, r, s of w[k][c][r][s] x[n][c0 + c][h][w]), c0 the group's first */
+/* Padding is zeros, which multiply: a NaN or infinite weight over them gives NaN, as in PyTorch.
+ * y[n][k][p][q] = f(b[k] + sum over c, r, s of w[k][c][r][s] x[n][c0 + c][h][w]), c0 the group's first */
 static double conv_at(const struct window *win, const real *x, const real *w, int64_t n, int k, int p, int q)
 {
     int per_group = win->C / win->groups, first = k / (win->K / win->groups) * per_group;
@@ -31,8 +32,7 @@ static double conv_at(const struct window *win, const real *x, const real *w, in
                 const real *at =
                     at4(x, win, n, first + c, p * win->stride_h - win->pad_top + r * win->dilation_h,
                         q * win->stride_w - win->pad_left + s * win->dilation_w);
-                if (at)
-                    sum += (double)w[((k * per_group + c) * win->R + r) * win->S + s] * (double)*at;
+                sum += (double)w[((k * per_group + c) * win->R + r) * win->S + s] * (at ? (double)*at : 0);
             }
     return sum;
 }
@@ -53,7 +53,7 @@ static void ref_conv(const struct call *c, int64_t begin, int64_t end, void *scr
 }
 
 /* A sum over all pairs of an output pixel and the input pixel that it reads through a tap: each adds to what
- * the visitor chooses. x, y: indices into one row; w: into the weights. */
+ * the visitor chooses. x, y: indices into one row, x -1 in the padding; w: into the weights. */
 struct pair_sum {
     double *sum;
     const real *x, *y, *w;
@@ -67,8 +67,8 @@ static void for_each_tap(const struct window *win, int64_t y, int64_t w, int cha
         for (int s = 0; s < win->S; s++) {
             int h = p * win->stride_h - win->pad_top + r * win->dilation_h;
             int x = q * win->stride_w - win->pad_left + s * win->dilation_w;
-            if (h >= 0 && h < win->H && x >= 0 && x < win->W)
-                visit(to, ((int64_t)channel * win->H + h) * win->W + x, y, w + r * win->S + s);
+            bool inside = h >= 0 && h < win->H && x >= 0 && x < win->W;
+            visit(to, inside ? ((int64_t)channel * win->H + h) * win->W + x : -1, y, w + r * win->S + s);
         }
 }
 
@@ -86,12 +86,13 @@ static void for_each_pair(const struct window *win, pair_visitor visit, const st
 
 static void add_to_x(const struct pair_sum *to, int64_t x, int64_t y, int64_t w)
 {
-    to->sum[x] += (double)to->w[w] * (double)to->y[y];
+    if (x >= 0)
+        to->sum[x] += (double)to->w[w] * (double)to->y[y];
 }
 
 static void add_to_w(const struct pair_sum *to, int64_t x, int64_t y, int64_t w)
 {
-    to->sum[w] += (double)to->x[x] * (double)to->y[y];
+    to->sum[w] += (x >= 0 ? (double)to->x[x] : 0) * (double)to->y[y];
 }
 
 /* dx[n][c][h][w] = sum over the taps that read it of w[k][c][r][s] dy[n][k][p][q]. Needs a row of doubles. */

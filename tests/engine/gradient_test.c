@@ -1,0 +1,338 @@
+/* Every layer and loss on ref64, the double build of the reference, against central finite differences of its
+ * own loss. The tables of layers, losses and optimisers are walked: one without a case fails.
+ * Kinks: where differences at two widths disagree, relu or a maximum changed sides between them; such points are
+ * counted and must stay few. */
+#include "engine/layer.h"
+#include "engine/loss_type.h"
+#include "engine/net.h"
+#include "engine/net_inside.h"
+#include "engine/optim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct gradient_case {
+    const char *name, *loss, *network;
+    bool labels;
+    double tolerance;
+};
+
+/* A conv or dense layer first, so that the tested layer's gradient to its input is seen in a parameter. */
+#define FIRST "  - conv: {filters: 4, kernel: 2, padding: 1}\n"
+#define LAST  "  - dense: {units: 3}\n"
+
+static const struct gradient_case cases[] = {
+    {"conv", "cross_entropy",
+     "input: [2, 5, 6]\nlayers:\n" FIRST
+     "  - conv: {filters: 3, kernel: [3, 2], stride: [2, 1], activation: tanh}\n" LAST,
+     true, 1e-6},
+    {"conv, groups and dilation", "cross_entropy",
+     "input: [2, 5, 6]\nlayers:\n" FIRST "  - conv: {filters: 6, kernel: 2, groups: 2, dilation: 2, padding: "
+                                         "[1, 0, 2, 1], activation: sigmoid}\n" LAST,
+     true, 1e-6},
+    {"conv, no bias, stride over kernel", "mse",
+     "input: [2, 7, 6]\nlayers:\n" FIRST "  - conv: {filters: 3, kernel: 2, stride: 3, bias: false}\n" LAST,
+     false, 1e-6},
+    {"dense", "mse",
+     "input: [7]\nlayers:\n  - dense: {units: 5, activation: tanh}\n  - dense: {units: 4, bias: false}\n",
+     false, 1e-6},
+    {"maxpool", "cross_entropy",
+     "input: [2, 5, 6]\nlayers:\n" FIRST "  - maxpool: {size: 3, stride: 2, padding: 1}\n" LAST, true, 1e-5},
+    {"maxpool, ceil", "cross_entropy",
+     "input: [2, 5, 6]\nlayers:\n" FIRST "  - maxpool: {size: 2, stride: 2, ceil: true}\n" LAST, true, 1e-5},
+    {"avgpool", "cross_entropy",
+     "input: [2, 5, 6]\nlayers:\n" FIRST "  - avgpool: {size: 3, stride: 2, padding: 1}\n" LAST, true, 1e-6},
+    {"avgpool, padding counts", "cross_entropy",
+     "input: [2, 5, 6]\nlayers:\n" FIRST
+     "  - avgpool: {size: [2, 3], padding: 1, ceil: true, count_padding: true}\n" LAST,
+     true, 1e-6},
+    {"relu", "cross_entropy", "input: [2, 3, 4]\nlayers:\n" FIRST "  - relu\n" LAST, true, 1e-5},
+    {"joined relu", "cross_entropy", "input: [6]\nlayers:\n  - dense: {units: 9, activation: relu}\n" LAST,
+     true, 1e-5},
+    {"tanh", "cross_entropy", "input: [2, 3, 4]\nlayers:\n" FIRST "  - tanh\n" LAST, true, 1e-6},
+    {"sigmoid", "log_loss", "input: [2, 3, 4]\nlayers:\n" FIRST "  - sigmoid\n" LAST, true, 1e-6},
+    {"softmax", "mse", "input: [2, 3, 4]\nlayers:\n" FIRST LAST "  - softmax\n", true, 1e-6},
+    {"softmax of images", "mse", "input: [2, 3, 4]\nlayers:\n" FIRST "  - softmax\n" LAST, true, 1e-6},
+    {"flatten", "mse", "input: [2, 3, 4]\nlayers:\n" FIRST "  - flatten\n  - tanh\n  - flatten\n" LAST, true,
+     1e-6},
+    {"flatten last", "mse", "input: [1, 2, 2]\nlayers:\n  - conv: {filters: 1, kernel: 1}\n  - flatten\n",
+     false, 1e-6},
+    {"dropout", "cross_entropy", "input: [2, 3, 4]\nlayers:\n" FIRST "  - dropout: {rate: 0.3}\n" LAST, true,
+     1e-6},
+    {"add: branches meet", "cross_entropy",
+     "input: [2, 4, 4]\nlayers:\n  - {conv: {filters: 3, kernel: 3, padding: 1}, name: a}\n"
+     "  - {conv: {filters: 3, kernel: 3, padding: 1, activation: tanh}, name: b}\n"
+     "  - {conv: {filters: 3, kernel: 1}, name: c, from: [a]}\n"
+     "  - {add: , from: [a, b, c, b]}\n  - tanh\n" LAST,
+     true, 1e-6},
+    {"a branch nobody reads", "mse",
+     "input: [5]\nlayers:\n  - {dense: {units: 4}, name: a}\n  - dense: {units: 6}\n"
+     "  - {dense: {units: 3}, from: [a]}\n",
+     true, 1e-6},
+    {"cross entropy, targets", "cross_entropy", "input: [5]\nlayers:\n" LAST, false, 1e-6},
+    {"log loss, many labels", "log_loss", "input: [5]\nlayers:\n" LAST, false, 1e-6},
+    {"log loss, one output", "log_loss", "input: [5]\nlayers:\n  - dense: {units: 1}\n", true, 1e-6},
+};
+enum { CASES = sizeof cases / sizeof *cases, ROWS = 3 };
+
+struct subject {
+    struct backend *be;
+    struct graph *graph;
+    struct net *net;
+    const struct loss_type *loss;
+    int32_t labels[ROWS];
+    float targets[ROWS * 64];
+    struct target target;
+};
+
+static void check(int rc, const struct fail *why, const char *name)
+{
+    if (rc)
+        fail_msg("%s: %s", name, why->text);
+}
+
+/* A float with 12 bits below the point: adding the widths below is exact. */
+static float coarse(struct rng *r)
+{
+    return (float)((double)((int)rng_below(r, 4096) - 2048) / 4096.0);
+}
+
+static void open_subject(struct subject *s, const struct gradient_case *t)
+{
+    struct fail why = {0};
+    struct net_options o = {NET_TRAIN, ROWS, 3};
+    struct rng r = rng_seed(17);
+    float values[1024];
+    *s = (struct subject){.loss = loss_find(t->loss)};
+    assert_non_null(s->loss);
+    check(network_parse(&s->graph, t->name, t->network, strlen(t->network), &why), &why, t->name);
+    check(backend_open(&s->be, "ref64", 1, &why), &why, t->name);
+    check(net_open(&s->net, s->be, s->graph, &o, &why), &why, t->name);
+    for (int64_t i = 0; i < ROWS * net_input_size(s->net); i++)
+        net_input(s->net)[i] = coarse(&r);
+    for (int i = 0; i < net_param_count(s->net); i++) {
+        int64_t n = shape_size(net_param_shape(s->net, i));
+        assert_true(n <= 1024);
+        for (int64_t k = 0; k < n; k++)
+            values[k] = coarse(&r);
+        check(net_param_set(s->net, i, values, &why), &why, t->name);
+    }
+    int64_t outputs = net_output_size(s->net);
+    assert_true(outputs <= 64);
+    for (int i = 0; i < ROWS; i++)
+        s->labels[i] = (int32_t)rng_below(&r, outputs == 1 ? 2 : (uint32_t)outputs);
+    for (int64_t i = 0; i < ROWS * outputs; i++)
+        s->targets[i] = (float)rng_uniform(&r);
+    s->target = t->labels ? (struct target){.labels = s->labels} : (struct target){.targets = s->targets};
+}
+
+static void close_subject(struct subject *s)
+{
+    net_close(&s->net);
+    backend_close(&s->be);
+    graph_free(&s->graph);
+}
+
+static double loss_of(struct subject *s, const char *name)
+{
+    struct fail why = {0};
+    struct loss_sum sum = {0};
+    check(net_accumulate(s->net, s->loss, ROWS, &s->target, 5, 9, &sum, &why), &why, name);
+    return sum.loss;
+}
+
+static double difference(struct subject *s, const char *name, int param, float *values, int64_t k,
+                         float width)
+{
+    struct fail why = {0};
+    float was = values[k];
+    double loss[2];
+    for (int side = 0; side < 2; side++) {
+        values[k] = side ? was + width : was - width;
+        check(net_param_set(s->net, param, values, &why), &why, name);
+        loss[side] = loss_of(s, name);
+    }
+    values[k] = was;
+    check(net_param_set(s->net, param, values, &why), &why, name);
+    return (loss[1] - loss[0]) / (2 * (double)width);
+}
+
+/* One parameter tensor. Returns how many of its values met a kink. */
+static int check_param(struct subject *s, const struct gradient_case *t, int param, const float *gradient)
+{
+    struct fail why = {0};
+    float values[1024];
+    int kinks = 0;
+    int64_t n = shape_size(net_param_shape(s->net, param));
+    double most = 1e-3;
+    check(net_param_get(s->net, param, values, &why), &why, t->name);
+    for (int64_t k = 0; k < n; k++)
+        most = fmax(most, fabs((double)gradient[k]));
+    for (int64_t k = 0; k < n; k++) {
+        double wide = difference(s, t->name, param, values, k, 0x1p-11f);
+        double narrow = difference(s, t->name, param, values, k, 0x1p-13f);
+        if (!(fabs(narrow - (double)gradient[k]) <= t->tolerance * most)) {
+            if (fabs(wide - narrow) > 10 * t->tolerance * most) {
+                kinks++;
+                continue;
+            }
+            fail_msg("%s: %s[%lld]: gradient %.9g, differences %.9g", t->name, net_param_name(s->net, param),
+                     (long long)k, (double)gradient[k], narrow);
+        }
+    }
+    return kinks;
+}
+
+static void check_gradients(const struct gradient_case *t)
+{
+    struct subject s;
+    struct fail why = {0};
+    int kinks = 0, count;
+    int64_t values = 0;
+    open_subject(&s, t);
+    count = net_param_count(s.net);
+    float **gradients = calloc((size_t)count, sizeof *gradients);
+    assert_non_null(gradients);
+    loss_of(&s, t->name);
+    for (int i = 0; i < count; i++) {
+        int64_t n = shape_size(net_param_shape(s.net, i));
+        gradients[i] = calloc((size_t)n, sizeof(float));
+        assert_non_null(gradients[i]);
+        check(net_gradient_get(s.net, i, gradients[i], &why), &why, t->name);
+        values += n;
+    }
+    for (int i = 0; i < count; i++)
+        kinks += check_param(&s, t, i, gradients[i]);
+    if (!(kinks * 20 <= values))
+        fail_msg("%s: %d of %lld values met kinks", t->name, kinks, (long long)values);
+    for (int i = 0; i < count; i++)
+        free(gradients[i]);
+    free(gradients);
+    close_subject(&s);
+}
+
+static void gradients_equal_differences(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CASES; i++)
+        check_gradients(&cases[i]);
+}
+
+static bool has_layer(const struct gradient_case *t, const char *type)
+{
+    struct graph *g = NULL;
+    struct fail why = {0};
+    bool found = false;
+    check(network_parse(&g, t->name, t->network, strlen(t->network), &why), &why, t->name);
+    for (int i = 0; i < g->count; i++)
+        found = found || !strcmp(g->nodes[i].type->name, type);
+    graph_free(&g);
+    return found;
+}
+
+static void every_layer_and_loss_has_a_case(void **state)
+{
+    (void)state;
+    for (int k = 0; layer_types[k]; k++) {
+        bool found = false;
+        for (int i = 0; i < CASES; i++)
+            found = found || has_layer(&cases[i], layer_types[k]->name);
+        if (!found)
+            fail_msg("no case for %s", layer_types[k]->name);
+    }
+    for (const struct loss_type *loss = loss_types; loss->name; loss++) {
+        bool found = false;
+        for (int i = 0; i < CASES; i++)
+            found = found || !strcmp(cases[i].loss, loss->name);
+        if (!found)
+            fail_msg("no case for %s", loss->name);
+        assert_non_null(strstr(loss_names(), loss->name));
+    }
+}
+
+/* ---- optimisers, against their formula written out ---- */
+
+struct optim_case {
+    const char *name;
+    struct optim_settings settings;
+};
+
+static const struct optim_case optim_cases[] = {
+    {"sgd", {0, 0, 0}},
+    {"sgd", {0.9, 0, 0}},
+    {"sgd", {0.9, 0.01, 0.03}},
+};
+enum { OPTIM_CASES = sizeof optim_cases / sizeof *optim_cases, STEPS = 3 };
+
+static void step_by_hand(const struct optim_settings *o, double lr, double scale, const float *gradient,
+                         double *w, double *moment, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double sign = w[i] > 0 ? 1 : w[i] < 0 ? -1 : 0;
+        double g = (double)gradient[i] / scale + o->weight_decay_l1 * sign + o->weight_decay_l2 * w[i];
+        moment[i] = o->momentum * moment[i] + g;
+        w[i] -= lr * moment[i];
+    }
+}
+
+static void check_optimizer(const struct optim_case *t)
+{
+    struct subject s;
+    struct fail why = {0};
+    struct optimizer *opt = NULL;
+    float values[64], gradient[64];
+    double w[64], moment[64] = {0};
+    open_subject(&s, &cases[CASES - 3]);
+    check(optim_open(&opt, s.net, t->name, &t->settings, &why), &why, t->name);
+    int64_t n = shape_size(net_param_shape(s.net, 0));
+    assert_true(n <= 64);
+    check(net_param_get(s.net, 0, values, &why), &why, t->name);
+    for (int64_t i = 0; i < n; i++)
+        w[i] = (double)values[i];
+    for (int step = 0; step < STEPS; step++) {
+        loss_of(&s, t->name);
+        check(net_gradient_get(s.net, 0, gradient, &why), &why, t->name);
+        step_by_hand(&t->settings, 0.25, ROWS, gradient, w, moment, n);
+        check(net_step(s.net, opt, 0.25, ROWS, &why), &why, t->name);
+    }
+    check(net_param_get(s.net, 0, values, &why), &why, t->name);
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)values[i] - w[i]) <= 1e-6))
+            fail_msg("%s: weight %lld is %.9g, expected %.9g", t->name, (long long)i, (double)values[i],
+                     w[i]);
+    assert_int_equal(optim_steps(opt), STEPS);
+    optim_close(&opt);
+    close_subject(&s);
+}
+
+static void optimisers_follow_their_formula(void **state)
+{
+    (void)state;
+    for (const struct optim_type *type = optim_types; type->name; type++) {
+        bool found = false;
+        for (int i = 0; i < OPTIM_CASES; i++)
+            found = found || !strcmp(optim_cases[i].name, type->name);
+        if (!found)
+            fail_msg("no case for %s", type->name);
+        assert_non_null(strstr(optim_names(), type->name));
+    }
+    for (int i = 0; i < OPTIM_CASES; i++)
+        check_optimizer(&optim_cases[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_layer_and_loss_has_a_case),
+        cmocka_unit_test(gradients_equal_differences),
+        cmocka_unit_test(optimisers_follow_their_formula),
+    };
+    return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
+}

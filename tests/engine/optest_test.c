@@ -1,0 +1,431 @@
+/* Every operation of backend cpu against ref: odd batches, small and odd maps, strides over the kernel,
+ * dilation, groups, 127 channels, NaN and -inf. The table of operations is walked: one without a case fails.
+ * Which values are compared how closely stands in the case. */
+#include "engine/backend_ops.h" /* before cmocka.h, which makes a macro of fail */
+#include "engine/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum special { PLAIN, NANS, INFS, EQUALS };
+
+struct op_case {
+    const char *name;
+    enum op op;
+    struct geometry g;
+    int64_t row; /* of element-wise operations */
+    double tolerance;
+    enum special special;
+};
+
+#define WINDOW(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr) \
+    {                                                              \
+        .window = {                                                \
+            .C = c,                                                \
+            .H = h,                                                \
+            .W = w,                                                \
+            .K = k,                                                \
+            .R = r,                                                \
+            .S = s,                                                \
+            .P = p,                                                \
+            .Q = q,                                                \
+            .stride_h = sh,                                        \
+            .stride_w = sw,                                        \
+            .pad_top = ph,                                         \
+            .pad_left = pw,                                        \
+            .pad_bottom = ph,                                      \
+            .pad_right = pw,                                       \
+            .dilation_h = dh,                                      \
+            .dilation_w = dw,                                      \
+            .groups = gr                                           \
+        }                                                          \
+    }
+
+/* name, C H W, K, R S, P Q, stride, padding, dilation, groups */
+#define CONV_CASES(op, t)                                                                               \
+    {"lenet conv1", op, WINDOW(3, 32, 32, 6, 5, 5, 28, 28, 1, 1, 0, 0, 1, 1, 1), 0, t, PLAIN},          \
+        {"5x6 map, padded", op, WINDOW(4, 5, 6, 5, 3, 3, 5, 6, 1, 1, 1, 1, 1, 1, 1), 0, t, PLAIN},      \
+        {"stride over kernel", op, WINDOW(3, 11, 8, 4, 2, 2, 4, 3, 3, 3, 0, 0, 1, 1, 1), 0, t, PLAIN},  \
+        {"stride 2 of 3x5", op, WINDOW(3, 9, 10, 4, 3, 5, 5, 4, 2, 3, 1, 2, 1, 1, 1), 0, t, PLAIN},     \
+        {"dilation", op, WINDOW(2, 9, 9, 3, 3, 3, 7, 5, 1, 1, 1, 2, 2, 4, 1), 0, t, PLAIN},             \
+        {"groups", op, WINDOW(6, 5, 6, 4, 3, 3, 3, 4, 1, 1, 0, 0, 1, 1, 2), 0, t, PLAIN},               \
+        {"depthwise", op, WINDOW(5, 7, 6, 5, 3, 3, 7, 6, 1, 1, 1, 1, 1, 1, 5), 0, t, PLAIN},            \
+        {"127 channels, 1x1", op, WINDOW(127, 4, 3, 33, 1, 1, 4, 3, 1, 1, 0, 0, 1, 1, 1), 0, t, PLAIN}, \
+        {"127 filters", op, WINDOW(3, 5, 5, 127, 3, 3, 3, 3, 1, 1, 0, 0, 1, 1, 1), 0, t, PLAIN},        \
+        {"1x1 stride 2", op, WINDOW(5, 6, 6, 7, 1, 1, 3, 3, 2, 2, 0, 0, 1, 1, 1), 0, t, PLAIN},         \
+        {"padding over kernel", op, WINDOW(2, 3, 3, 2, 2, 2, 8, 8, 1, 1, 3, 3, 1, 1, 1), 0, t, PLAIN},  \
+    {                                                                                                   \
+        "NaN", op, WINDOW(4, 5, 6, 5, 3, 3, 5, 6, 1, 1, 1, 1, 1, 1, 1), 0, t, NANS                      \
+    }
+
+#define POOL_CASES(op, t)                                                                              \
+    {"halving", op, WINDOW(6, 28, 28, 6, 2, 2, 14, 14, 2, 2, 0, 0, 1, 1, 6), 0, t, PLAIN},             \
+        {"halving of 5x6", op, WINDOW(3, 5, 6, 3, 2, 2, 2, 3, 2, 2, 0, 0, 1, 1, 3), 0, t, PLAIN},      \
+        {"overlapping, padded", op, WINDOW(4, 7, 5, 4, 3, 3, 4, 3, 2, 2, 1, 1, 1, 1, 4), 0, t, PLAIN}, \
+        {"stride over window", op, WINDOW(2, 11, 8, 2, 2, 2, 4, 3, 3, 3, 0, 0, 1, 1, 2), 0, t, PLAIN}, \
+        {"rounded up", op, WINDOW(3, 5, 6, 3, 2, 3, 3, 2, 2, 3, 0, 0, 1, 1, 3), 0, t, PLAIN},          \
+        {"127 channels, whole map",                                                                    \
+         op,                                                                                           \
+         WINDOW(127, 5, 6, 127, 5, 6, 1, 1, 5, 6, 0, 0, 1, 1, 127),                                    \
+         0,                                                                                            \
+         t,                                                                                            \
+         PLAIN},                                                                                       \
+        {"equal values", op, WINDOW(3, 6, 6, 3, 2, 2, 3, 3, 2, 2, 0, 0, 1, 1, 3), 0, t, EQUALS},       \
+        {"NaN", op, WINDOW(3, 6, 6, 3, 2, 2, 3, 3, 2, 2, 0, 0, 1, 1, 3), 0, t, NANS},                  \
+        {"NaN, overlapping", op, WINDOW(3, 7, 7, 3, 3, 3, 4, 4, 2, 2, 1, 1, 1, 1, 3), 0, t, NANS},     \
+        {"-inf", op, WINDOW(3, 6, 6, 3, 2, 2, 3, 3, 2, 2, 0, 0, 1, 1, 3), 0, t, INFS},                 \
+    {                                                                                                  \
+        "-inf, overlapping", op, WINDOW(3, 7, 7, 3, 3, 3, 4, 4, 2, 2, 1, 1, 1, 1, 3), 0, t, INFS       \
+    }
+
+/* Rounded up, so that the last windows reach beyond the padding too. */
+#define PADDING_COUNTS            \
+    {                             \
+        .window = {               \
+            .C = 2,               \
+            .H = 6,               \
+            .W = 5,               \
+            .K = 2,               \
+            .R = 3,               \
+            .S = 3,               \
+            .P = 4,               \
+            .Q = 3,               \
+            .stride_h = 2,        \
+            .stride_w = 2,        \
+            .pad_top = 1,         \
+            .pad_left = 1,        \
+            .pad_bottom = 1,      \
+            .pad_right = 1,       \
+            .dilation_h = 1,      \
+            .dilation_w = 1,      \
+            .groups = 2,          \
+            .count_padding = true \
+        }                         \
+    }
+
+#define DENSE_CASES(op, t)                                    \
+    {"400 to 120", op, {.dense = {400, 120}}, 0, t, PLAIN},   \
+        {"127 to 10", op, {.dense = {127, 10}}, 0, t, PLAIN}, \
+        {"1 to 1", op, {.dense = {1, 1}}, 0, t, PLAIN},       \
+        {"30 to 129", op, {.dense = {30, 129}}, 0, t, PLAIN}, \
+    {                                                         \
+        "NaN", op, {.dense = {30, 12}}, 0, t, NANS            \
+    }
+
+#define MAP_CASES(op, t)                                                                          \
+    {"relu", op, {.fn = MAP_RELU}, 127, t, PLAIN}, {"tanh", op, {.fn = MAP_TANH}, 127, t, PLAIN}, \
+        {"sigmoid", op, {.fn = MAP_SIGMOID}, 127, t, PLAIN},                                      \
+        {"relu of NaN", op, {.fn = MAP_RELU}, 30, t, NANS},                                       \
+        {"tanh of NaN", op, {.fn = MAP_TANH}, 30, t, NANS},                                       \
+        {"sigmoid of NaN", op, {.fn = MAP_SIGMOID}, 30, t, NANS},                                 \
+        {"relu of -inf", op, {.fn = MAP_RELU}, 30, t, INFS},                                      \
+    {                                                                                             \
+        "sigmoid of -inf", op, {.fn = MAP_SIGMOID}, 30, t, INFS                                   \
+    }
+
+#define LOSS_CASES(op, t)                                                                                   \
+    {"labels", op, {.loss = {10, true}}, 0, t, PLAIN}, {"targets", op, {.loss = {10, false}}, 0, t, PLAIN}, \
+        {"127 outputs", op, {.loss = {127, true}}, 0, t, PLAIN},                                            \
+    {                                                                                                       \
+        "NaN", op, {.loss = {10, true}}, 0, t, NANS                                                         \
+    }
+
+static const struct op_case cases[] = {
+    CONV_CASES(OP_CONV, 1e-5),
+    {"conv and relu", OP_CONV, WINDOW(3, 5, 6, 4, 3, 3, 3, 4, 1, 1, 0, 0, 1, 1, 1), 0, 1e-5, PLAIN},
+    CONV_CASES(OP_CONV_DX, 1e-5),
+    CONV_CASES(OP_CONV_DW, 2e-5),
+    DENSE_CASES(OP_DENSE, 1e-5),
+    DENSE_CASES(OP_DENSE_DX, 1e-5),
+    DENSE_CASES(OP_DENSE_DW, 1e-5),
+    POOL_CASES(OP_MAXPOOL, 0),
+    POOL_CASES(OP_MAXPOOL_BACK, 1e-6),
+    POOL_CASES(OP_AVGPOOL, 1e-6),
+    POOL_CASES(OP_AVGPOOL_BACK, 1e-6),
+    {"padding counts", OP_AVGPOOL, PADDING_COUNTS, 0, 1e-6, PLAIN},
+    {"padding counts", OP_AVGPOOL_BACK, PADDING_COUNTS, 0, 1e-6, PLAIN},
+    MAP_CASES(OP_MAP, 1e-6),
+    MAP_CASES(OP_MAP_BACK, 1e-6),
+    {"copy", OP_COPY, {.fn = MAP_IDENTITY}, 127, 0, PLAIN},
+    {"copy of NaN", OP_COPY, {.fn = MAP_IDENTITY}, 30, 0, NANS},
+    {"half", OP_DROPOUT, {.dropout = {0.5, 3}}, 127, 1e-6, PLAIN},
+    {"nothing", OP_DROPOUT, {.dropout = {0, 3}}, 30, 1e-6, PLAIN},
+    {"10 classes", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, PLAIN},
+    {"5 classes of 6 pixels", OP_SOFTMAX, {.softmax = {5, 6}}, 30, 1e-6, PLAIN},
+    {"-inf", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, INFS},
+    {"10 classes", OP_SOFTMAX_BACK, {.softmax = {10, 1}}, 10, 1e-5, PLAIN},
+    {"5 classes of 6 pixels", OP_SOFTMAX_BACK, {.softmax = {5, 6}}, 30, 1e-5, PLAIN},
+    LOSS_CASES(OP_CROSS_ENTROPY, 1e-6),
+    LOSS_CASES(OP_MSE, 1e-6),
+    {"one output", OP_MSE, {.loss = {1, true}}, 0, 1e-6, PLAIN},
+    LOSS_CASES(OP_LOG_LOSS, 1e-6),
+    {"one output", OP_LOG_LOSS, {.loss = {1, true}}, 0, 1e-6, PLAIN},
+    {"decayed", OP_SGD, {.update = {40000, 0.05, 0.25, 0.9, 0.01, 0.02}}, 0, 1e-6, PLAIN},
+    {"plain", OP_SGD, {.update = {17, 0.05, 1, 0, 0, 0}}, 0, 1e-6, PLAIN},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+/* Sizes of all rows of the tensors of an operation; 0: not there. */
+struct sizes {
+    int64_t out[OP_OUT], in[OP_IN];
+};
+
+static struct sizes conv_sizes(const struct op_case *t, int64_t n)
+{
+    const struct window *w = &t->g.window;
+    int64_t x = n * w->C * w->H * w->W, y = n * w->K * w->P * w->Q,
+            f = w->K * (w->C / w->groups) * w->R * w->S;
+    switch (t->op) {
+    case OP_CONV:
+        return (struct sizes){{y}, {x, f, w->K}};
+    case OP_CONV_DX:
+        return (struct sizes){{x}, {y, f}};
+    case OP_CONV_DW:
+        return (struct sizes){{f, w->K}, {y, x}};
+    case OP_MAXPOOL:
+    case OP_AVGPOOL:
+        return (struct sizes){{y}, {x}};
+    default:
+        return (struct sizes){{x}, {y, x}};
+    }
+}
+
+static struct sizes sizes_of(const struct op_case *t, int64_t n)
+{
+    int64_t in = t->g.dense.in, out = t->g.dense.out, k = t->g.loss.outputs, row = n * t->row;
+    switch (t->op) {
+    case OP_DENSE:
+        return (struct sizes){{n * out}, {n * in, in * out, out}};
+    case OP_DENSE_DX:
+        return (struct sizes){{n * in}, {n * out, in * out}};
+    case OP_DENSE_DW:
+        return (struct sizes){{in * out, out}, {n * out, n * in}};
+    case OP_MAP_BACK:
+    case OP_SOFTMAX_BACK:
+        return (struct sizes){{row}, {row, row}};
+    case OP_MAP:
+    case OP_COPY:
+    case OP_DROPOUT:
+    case OP_SOFTMAX:
+        return (struct sizes){{row}, {row}};
+    case OP_CROSS_ENTROPY:
+    case OP_MSE:
+    case OP_LOG_LOSS:
+        return (struct sizes){{n * k, n * LOSS_SUMS}, {n * k, t->g.loss.labels ? n : n * k}};
+    case OP_SGD:
+        return (struct sizes){{t->g.update.count, t->g.update.count}, {t->g.update.count}};
+    default:
+        return conv_sizes(t, n);
+    }
+}
+
+static void fill(float *v, int64_t n, struct rng *r, enum special special)
+{
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = (float)(2 * rng_uniform(r) - 1);
+        if (special == EQUALS)
+            v[i] = (float)rng_below(r, 2);
+        if (special == NANS && rng_below(r, 9) == 0)
+            v[i] = NAN;
+        if (special == INFS && rng_below(r, 2) == 0)
+            v[i] = -INFINITY;
+    }
+}
+
+static bool is_loss(enum op op)
+{
+    return op == OP_CROSS_ENTROPY || op == OP_MSE || op == OP_LOG_LOSS;
+}
+
+/* Labels are class indices, targets lie in 0..1. */
+static void fill_targets(const struct op_case *t, float *v, int64_t n, struct rng *r)
+{
+    uint32_t classes = t->g.loss.outputs == 1 ? 2 : (uint32_t)t->g.loss.outputs;
+    for (int64_t i = 0; i < n; i++)
+        v[i] = t->g.loss.labels ? (float)rng_below(r, classes) : (float)rng_uniform(r);
+}
+
+static void run_on(struct backend *be, const struct op_case *t, struct call *c)
+{
+    const struct kernel *k = &be->ops->kernels[t->op];
+    void *scratch = calloc(1, (k->scratch ? k->scratch(&t->g) : 0) + 64);
+    assert_non_null(scratch);
+    be->ops->run(be, t->op, c, scratch);
+    free(scratch);
+}
+
+struct verdict {
+    bool ok;
+    int64_t at;
+    double most;
+};
+
+/* max |a - b| <= t max |b|; NaN only beside NaN, infinities equal. */
+static struct verdict agrees(const struct op_case *t, const float *a, const float *b, int64_t n)
+{
+    struct verdict v = {.at = 0};
+    double d = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(b[i]) && fabs((double)b[i]) > v.most)
+            v.most = fabs((double)b[i]);
+    for (int64_t i = 0; i < n; i++) {
+        if ((isnan(a[i]) && isnan(b[i])) || a[i] == b[i])
+            continue;
+        double e = fabs((double)a[i] - (double)b[i]);
+        if (isnan(d) || e <= d)
+            continue;
+        d = e;
+        v.at = i;
+    }
+    v.ok = d <= t->tolerance * v.most;
+    return v;
+}
+
+static void compare(const struct op_case *t, int rows, bool add, int which, const float *a, const float *b,
+                    int64_t n)
+{
+    struct verdict v = agrees(t, a, b, n);
+    if (!v.ok)
+        fail_msg("%s, %s, %d rows%s: output %d differs at %lld: %.9g, ref %.9g (largest %.3g)",
+                 op_name(t->op), t->name, rows, add ? ", added" : "", which, (long long)v.at, (double)a[v.at],
+                 (double)b[v.at], v.most);
+}
+
+static void check_case(struct backend *cpu, struct backend *ref, const struct op_case *t, int rows, bool add)
+{
+    struct sizes size = sizes_of(t, rows);
+    struct call c[2];
+    struct rng r = rng_seed(rng_hash((uint64_t)t->op, (uint64_t)rows, add, 77));
+    struct geometry g = t->g;
+    float *out[2][OP_OUT] = {{0}}, *in[OP_IN] = {0};
+    if (!strcmp(t->name, "conv and relu"))
+        g.fn = MAP_RELU;
+    for (int i = 0; i < OP_IN; i++)
+        if (size.in[i]) {
+            in[i] = malloc((size_t)size.in[i] * sizeof(float));
+            assert_non_null(in[i]);
+            fill(in[i], size.in[i], &r, t->special);
+            if (is_loss(t->op) && i == 1)
+                fill_targets(t, in[i], size.in[i], &r);
+        }
+    for (int i = 0; i < OP_OUT; i++)
+        for (int k = 0; size.out[i] && k < 2; k++) {
+            out[k][i] = malloc((size_t)size.out[i] * sizeof(float));
+            assert_non_null(out[k][i]);
+            fill(out[k][i], size.out[i], &r, PLAIN);
+            if (k)
+                memcpy(out[1][i], out[0][i], (size_t)size.out[i] * sizeof(float));
+        }
+    for (int k = 0; k < 2; k++) {
+        c[k] = (struct call){.g = &g,
+                             .row = size.out[0] / rows,
+                             .rows = rows,
+                             .add = add,
+                             .seed = 5,
+                             .step = 7,
+                             .first_row = 11};
+        for (int i = 0; i < OP_OUT; i++)
+            c[k].out[i] = out[k][i];
+        for (int i = 0; i < OP_IN; i++)
+            c[k].in[i] = in[i];
+        run_on(k ? ref : cpu, t, &c[k]);
+    }
+    for (int i = 0; i < OP_OUT; i++)
+        compare(t, rows, add, i, out[0][i], out[1][i], size.out[i]);
+    for (int i = 0; i < OP_IN; i++)
+        free(in[i]);
+    for (int i = 0; i < 2 * OP_OUT; i++)
+        free(out[i / OP_OUT][i % OP_OUT]);
+}
+
+static bool sums_into_parameters(enum op op)
+{
+    return op == OP_CONV_DW || op == OP_DENSE_DW || op == OP_SGD;
+}
+
+static void every_case_agrees(void **state)
+{
+    static const int batches[] = {1, 7, 16, 17, 65};
+    struct backend *cpu = NULL, *ref = NULL;
+    struct fail why;
+    (void)state;
+    assert_int_equal(backend_open(&cpu, "cpu", 1, &why), 0);
+    assert_int_equal(backend_open(&ref, "ref", 1, &why), 0);
+    for (int i = 0; i < CASES; i++)
+        for (int b = 0; b < 5; b++) {
+            if (!sums_into_parameters(cases[i].op))
+                check_case(cpu, ref, &cases[i], batches[b], false);
+            if (!is_loss(cases[i].op) && !(cases[i].op == OP_CONV && !strcmp(cases[i].name, "conv and relu")))
+                check_case(cpu, ref, &cases[i], batches[b], true);
+        }
+    backend_close(&cpu);
+    backend_close(&ref);
+}
+
+static void every_operation_has_a_case_and_kernels(void **state)
+{
+    static const char *const names[] = {"cpu", "ref", "ref64"};
+    struct fail why;
+    (void)state;
+    for (int op = 0; op < OPS; op++) {
+        bool found = false;
+        for (int i = 0; i < CASES; i++)
+            found = found || (int)cases[i].op == op;
+        if (!found)
+            fail_msg("no case for %s", op_name((enum op)op));
+    }
+    for (int i = 0; i < 3; i++) {
+        struct backend *be = NULL;
+        assert_int_equal(backend_open(&be, names[i], 1, &why), 0);
+        assert_string_equal(backend_name(be), names[i]);
+        for (int op = 0; op < OPS; op++)
+            if (!be->ops->kernels[op].run)
+                fail_msg("backend %s has no %s", names[i], op_name((enum op)op));
+        backend_close(&be);
+        assert_null(be);
+    }
+}
+
+/* The comparison itself must be able to fail: NaN beside a number, a number off by more than the tolerance. */
+static void the_comparison_can_fail(void **state)
+{
+    struct op_case t = {.name = "seeded", .op = OP_COPY, .tolerance = 1e-6};
+    const float right[3] = {1, 2, 4}, off[3] = {1, 2.001f, 4}, nan[3] = {1, NAN, 4};
+    (void)state;
+    assert_true(agrees(&t, right, right, 3).ok);
+    assert_false(agrees(&t, off, right, 3).ok);
+    assert_false(agrees(&t, nan, right, 3).ok);
+    assert_false(agrees(&t, right, nan, 3).ok);
+    assert_true(agrees(&t, nan, nan, 3).ok);
+}
+
+static void unknown_backends_are_errors(void **state)
+{
+    struct backend *be = NULL;
+    struct fail why;
+    (void)state;
+    assert_int_equal(backend_open(&be, "cuda", 1, &why), -E_UNSUPPORTED);
+    assert_int_equal(backend_open(&be, "tpu", 1, &why), -E_CONFIG);
+    assert_non_null(strstr(why.text, "tpu"));
+    assert_int_equal(backend_open(&be, "cpu", -1, &why), -E_CONFIG);
+    assert_null(be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_comparison_can_fail),
+        cmocka_unit_test(every_operation_has_a_case_and_kernels),
+        cmocka_unit_test(every_case_agrees),
+        cmocka_unit_test(unknown_backends_are_errors),
+    };
+    return cmocka_run_group_tests_name("optest", tests, NULL, NULL);
+}
