@@ -276,6 +276,13 @@ static int epoch_end(struct run *r, const struct run_watch *w, struct fail *why)
     return record_make(r, w, &r->state.validation, why);
 }
 
+/* Not so near the epoch's end that the record there would tell of a few rows only. */
+static bool record_due(const struct run *r)
+{
+    int64_t step = step_in_epoch(r);
+    return step % r->record_every == 0 && r->steps_an_epoch - step >= r->record_every;
+}
+
 static bool checkpoint_due(const struct run *r, bool at_epoch_end)
 {
     int32_t every = r->job->checkpoint_every;
@@ -291,7 +298,7 @@ static int step_end(struct run *r, const struct run_watch *w, bool *done, struct
     if (at_end || late) {
         rc = epoch_end(r, w, why);
         *done = !rc && (patience_ends(r) || late || r->state.step == r->total_steps);
-    } else if (step_in_epoch(r) % r->record_every == 0) {
+    } else if (record_due(r)) {
         rc = record_make(r, w, NULL, why);
     }
     if (!rc && !*done && checkpoint_due(r, at_end) && w->checkpoint)

@@ -67,7 +67,8 @@ static void bench_open(struct bench *b, const struct text_pair *more, int count)
                                    .promote_metric = "val_accuracy"};
     struct text_pair all[12];
     memcpy(all, hyper, sizeof hyper);
-    memcpy(all + 6, more, sizeof *more * (size_t)count);
+    if (count)
+        memcpy(all + 6, more, sizeof *more * (size_t)count);
     assert_int_equal(job_settings_parse(&b->settings, all, 6 + count, "test", &why), 0);
     assert_int_equal(job_network(&b->graph, network, &why), 0);
     assert_int_equal(backend_open(&b->be, "cpu", 1, &why), 0);
