@@ -1,13 +1,12 @@
 // Avro binary, read and written by hand: the checker shares no code with the worker, nor with an Avro library.
 // Primitives only; Records.java puts them together. Everything is checked against what remains.
 
+import java.io.ByteArrayOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
-import java.io.ByteArrayOutputStream;
 
 final class Avro {
     /** What is wrong with a record; `reason` is the dead-letter reason that the contract gives it. */
@@ -145,6 +144,11 @@ final class Avro {
             for (; (n & ~0x7fL) != 0; n >>>= 7)
                 out.write((int) (n & 0x7f | 0x80));
             out.write((int) n);
+            return this;
+        }
+
+        Writer putFloat(float value) {
+            out.writeBytes(ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putFloat(value).array());
             return this;
         }
 

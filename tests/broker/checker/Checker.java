@@ -18,7 +18,8 @@ public final class Checker {
         "models", Set.of("group", "model", "versions", "champion", "timeout"),
         "produce", Set.of("group", "topic", "count", "rows", "model", "shape", "dtype", "top-k", "seed", "rate",
             "id-prefix", "poison-every", "poison-file", "timeout"),
-        "topic", Set.of("group", "topic", "partitions", "timeout"));
+        "topic", Set.of("group", "topic", "partitions", "timeout"),
+        "prove", Set.of("group", "timeout"));
     private static final Set<String> FLAGS = Set.of("json", "no-offsets");
 
     static final class Options {
@@ -76,6 +77,7 @@ public final class Checker {
             case "answers" -> new Answers(options).run();
             case "metrics" -> new Histories(options).metrics();
             case "models" -> new Histories(options).models();
+            case "prove" -> new Mimic(options).prove();
             case "produce" -> new Foreign(options).produce();
             default -> new Foreign(options).topic();
         };

@@ -36,7 +36,7 @@ final class Topics implements AutoCloseable {
     private static KafkaConsumer<byte[], byte[]> consumer(String bootstrap, String isolation) {
         return new KafkaConsumer<>(
             Map.of("bootstrap.servers", bootstrap, "isolation.level", isolation, "enable.auto.commit", "false",
-                "auto.offset.reset", "none", "max.partition.fetch.bytes", 20 << 20, "max.poll.records", 5000,
+                "auto.offset.reset", "none", "fetch.max.wait.ms", 20, "max.partition.fetch.bytes", 20 << 20, "max.poll.records", 5000,
                 "allow.auto.create.topics", "false"),
             new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
