@@ -289,6 +289,48 @@ static void test_interrupted(void **state)
     result_free(&r);
 }
 
+/* A prediction's images are those of its request, found through its headers, each above its own answer. */
+static void test_pictures_of_predictions(void **state)
+{
+    (void)state;
+    struct stage s;
+    struct result r = {0};
+    struct process worker = {0};
+    const char *model = test_path("m.onnx"), *data = test_path("colour.npz"), *job = test_path("job.yaml");
+    open_with_topics(&s, &r);
+    result_runl(&r, LIMIT_MS, test_millrace(), "make-data", "digits", "--output", data, "--rows", "40", NULL);
+    result_expect(&r, 0);
+    test_write(job, "model: m\nnetwork: lenet\ndataset: [{topic: millrace.samples, start_offset: earliest, "
+                    "end_offset: latest}]\nhyperparameters: {epochs: 1, batch_size: 16}\n");
+    result_runl(&r, LIMIT_MS, test_millrace(), "train", job, "--local", "--data", data, "--output", model,
+                NULL);
+    result_expect(&r, 0);
+    stage_worker(&s, &worker, s.config);
+    stage_run(&s, &r, LIMIT_MS, "models", "import", model, "--model", "m", "--promote", "--timeout", "40",
+              NULL);
+    result_expect(&r, 0);
+    stage_run(&s, &r, LIMIT_MS, "send", data, "--model", "m", "--rows-per-record", "40", NULL);
+    result_expect(&r, 0);
+    stage_run(&s, &r, LIMIT_MS, "tail", "predictions", "-n", "1", "--follow", "--json", "--images",
+              "--image-rows", "5", NULL);
+    result_expect(&r, 0);
+    json_t *line = json_line(&r, 0), *rows = json_object_get(json_object_get(line, "value"), "rows");
+    assert_int_equal(json_array_size(rows), 40);
+    for (size_t i = 0; i < 5; i++) {
+        char caption[32];
+        snprintf(caption, sizeof caption, "-> %lld  (",
+                 (long long)number_at(json_array_get(rows, i), "label"));
+        assert_non_null(strstr(r.out, caption));
+    }
+    json_decref(line);
+    const char *shades = strstr(r.out, "\n") + 1; /* behind the JSON line: where it is, then images */
+    assert_non_null(strstr(shades, "predictions [0] @ 0"));
+    assert_true(strstr(shades, "::") || strstr(shades, "..") || strstr(shades, "--"));
+    process_signal(&worker, SIGTERM);
+    assert_int_equal(process_wait(&worker, 10000), 0);
+    result_free(&r);
+}
+
 static void test_check(void **state)
 {
     (void)state;
@@ -314,7 +356,7 @@ int main(void)
         cmocka_unit_test(test_topics),       cmocka_unit_test(test_send_and_tail),
         cmocka_unit_test(test_send_samples), cmocka_unit_test(test_tail_undecodable),
         cmocka_unit_test(test_too_large),    cmocka_unit_test(test_interrupted),
-        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_check),        cmocka_unit_test(test_pictures_of_predictions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
