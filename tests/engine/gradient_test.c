@@ -35,7 +35,7 @@ static const struct gradient_case cases[] = {
      true, 1e-6},
     {"conv, groups and dilation", "cross_entropy",
      "input: [2, 5, 6]\nlayers:\n" FIRST "  - conv: {filters: 6, kernel: 2, groups: 2, dilation: 2, padding: "
-                                         "[1, 0, 2, 1], activation: sigmoid}\n" LAST,
+     "[1, 0, 2, 1], activation: sigmoid}\n" LAST,
      true, 1e-6},
     {"conv, no bias, stride over kernel", "mse",
      "input: [2, 7, 6]\nlayers:\n" FIRST "  - conv: {filters: 3, kernel: 2, stride: 3, bias: false}\n" LAST,
