@@ -12,7 +12,7 @@ enum { WIDTH_MOST = 100, HEIGHT = 8, LABEL = 9 };
 
 void curve_open(struct curve *c)
 {
-    *c = (struct curve){.began = terminal_now(), .first_step = -1};
+    *c = (struct curve){.first_step = -1};
     progress_open(&c->progress, "training", "steps", 0);
     c->terminal = c->progress.terminal;
 }
@@ -23,13 +23,19 @@ void curve_free(struct curve *c)
     *c = (struct curve){0};
 }
 
+/* Records of a worker come many at once: their own time counts. A local run's have none. */
+static double metric_time(const struct loss_metric *m)
+{
+    return m->at > 0 ? (double)m->at / 1000 : terminal_now();
+}
+
 bool curve_add(struct curve *c, const struct loss_metric *m)
 {
     if (m->total_steps > 0)
         c->total_steps = m->total_steps;
     if (c->first_step < 0 && m->state == JOB_TRAINING) {
         c->first_step = m->step;
-        c->began = terminal_now();
+        c->first_s = metric_time(m);
     }
     if (isnan(m->loss))
         return true;
@@ -96,18 +102,21 @@ int curve_print(const struct curve *c, int width, int height, FILE *out)
     return height;
 }
 
+/* The time left first: a narrow screen cuts the rest. */
 static void note_make(const struct curve *c, const struct loss_metric *m, char *out, size_t size)
 {
-    char rate[32] = "", left[32] = "";
-    double passed = terminal_now() - c->began;
+    char rate[32], left[32];
+    double passed = metric_time(m) - c->first_s;
     int64_t done = m->step - c->first_step;
-    int n = snprintf(out, size, "epoch %d, loss %.4g", m->epoch, m->loss);
-    if (!isnan(m->samples_per_second))
-        n += snprintf(out + n, size - (size_t)n, ", %s rows/s",
-                      text_count((int64_t)m->samples_per_second, rate, sizeof rate));
+    int n = 0;
     if (done > 0 && m->total_steps > m->step)
-        snprintf(out + n, size - (size_t)n, ", %s left",
-                 text_seconds(passed / (double)done * (double)(m->total_steps - m->step), left, sizeof left));
+        n = snprintf(
+            out, size, "%s left, ",
+            text_seconds(passed / (double)done * (double)(m->total_steps - m->step), left, sizeof left));
+    n += snprintf(out + n, size - (size_t)n, "loss %.3g", m->loss);
+    if (!isnan(m->samples_per_second))
+        snprintf(out + n, size - (size_t)n, ", %s rows/s",
+                 text_count((int64_t)m->samples_per_second, rate, sizeof rate));
 }
 
 static void curve_draw(struct curve *c, const struct loss_metric *m)

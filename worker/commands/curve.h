@@ -15,9 +15,9 @@ struct curve {
     int count, capacity;
     int64_t total_steps;
     struct progress progress;
-    bool terminal; /* of stderr: draw while the job runs */
-    int drawn;     /* lines of the curve on the screen */
-    double began;
+    bool terminal;  /* of stderr: draw while the job runs */
+    int drawn;      /* lines of the curve on the screen */
+    double first_s; /* when the first step was told of */
     int64_t first_step;
 };
 

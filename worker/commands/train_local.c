@@ -22,6 +22,7 @@ struct local {
     struct dataset *data;
     struct run *run;
     struct curve curve;
+    struct file_out out;
 };
 
 static int on_metric(void *arg, struct loss_metric *m, struct fail *why)
@@ -78,21 +79,17 @@ static int local_data(struct local *l, struct fail *why)
 static int local_write(struct local *l, char sha256[SHA256_HEX], struct fail *why)
 {
     struct graph *g = NULL;
-    struct file_out out = {0};
     void *bytes = NULL;
     size_t size = 0;
     int rc = run_graph(l->run, &g, why);
     if (!rc)
         rc = onnx_print(g, &bytes, &size, why);
     if (!rc)
-        rc = file_out_open(&out, l->o->output, why);
+        rc = file_out_write(&l->out, bytes, size, why);
     if (!rc)
-        rc = file_out_write(&out, bytes, size, why);
-    if (!rc)
-        rc = file_out_commit(&out, why);
+        rc = file_out_commit(&l->out, why);
     if (!rc)
         sha256_hex(bytes, size, sha256);
-    file_out_close(&out);
     free(bytes);
     graph_free(&g);
     return rc;
@@ -129,6 +126,8 @@ int train_local(const struct context *cx, struct fail *why)
     int rc = local_open(&l, why);
     if (!rc)
         rc = local_data(&l, why);
+    if (!rc) /* before the work: a folder that is missing is said now */
+        rc = file_out_open(&l.out, l.o->output, why);
     if (!rc)
         rc = run_open(&l.run, l.be, l.graph, l.data, &l.job, &l.settings, why);
     if (!rc)
@@ -138,6 +137,7 @@ int train_local(const struct context *cx, struct fail *why)
         rc = local_write(&l, sha256, why);
     if (!rc)
         local_report(&l, sha256);
+    file_out_close(&l.out);
     run_close(&l.run);
     dataset_free(&l.data);
     graph_free(&l.graph);
