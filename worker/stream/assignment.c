@@ -24,6 +24,8 @@ void assignment_release(struct assignment **a)
     if (*a && atomic_fetch_sub(&(*a)->references, 1) == 1) {
         if ((*a)->group)
             rd_kafka_consumer_group_metadata_destroy((*a)->group);
+        if ((*a)->queue)
+            rd_kafka_queue_destroy((*a)->queue);
         free(*a);
     }
     *a = NULL;
@@ -37,6 +39,7 @@ static struct assignment *assignment_new(struct session *s, const rd_kafka_topic
     atomic_init(&a->references, 1);
     a->epoch = ++s->epochs;
     a->group = rd_kafka_consumer_group_metadata(s->consumer->rk);
+    a->queue = rd_kafka_queue_new(s->consumer->rk);
     a->count = from->cnt;
     for (int i = 0; i < from->cnt; i++)
         a->positions[i] = (struct position){from->elems[i].partition, from->elems[i].offset, -1, false};
@@ -86,10 +89,10 @@ static int start_resolve(struct session *s, rd_kafka_topic_partition_t *p, struc
 {
     const char *reset = setting_map_get(&s->settings->kafka, "auto.offset.reset");
     int64_t low, high;
-    rd_kafka_resp_err_t err =
-        rd_kafka_query_watermark_offsets(s->consumer->rk, p->topic, p->partition, &low, &high, ASK_MS);
-    if (err)
-        return client_fail(s->consumer, err, why, "offsets of %s [%d]", p->topic, (int)p->partition);
+    int rc;
+    while ((rc = client_offsets(s->consumer, p->topic, p->partition, ASK_MS, &low, &high, why)))
+        if (rc == -E_DENIED || closing(s))
+            return rc;
     if (p->offset < 0)
         p->offset = reset && (strcmp(reset, "latest") == 0 || strcmp(reset, "largest") == 0) ? high : low;
     if (p->offset >= low)
@@ -106,21 +109,19 @@ static int offsets_find(struct session *s, rd_kafka_topic_partition_list_t *list
 {
     int rc = committed_get(s, list, why);
     for (int i = 0; !rc && i < list->cnt; i++)
-        do
-            rc = start_resolve(s, &list->elems[i], why);
-        while (rc == -E_UNREACHABLE && !closing(s));
+        rc = start_resolve(s, &list->elems[i], why);
     return rc;
 }
 
-/* Records must be on their way to the runner's queue before they can arrive. */
-static void forward(struct session *s, const rd_kafka_topic_partition_list_t *list)
+/* Records must be on their way to the epoch's queue before they can arrive. */
+static void forward(struct session *s, const rd_kafka_topic_partition_list_t *list, rd_kafka_queue_t *to)
 {
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_queue_t *q =
             rd_kafka_queue_get_partition(s->consumer->rk, list->elems[i].topic, list->elems[i].partition);
         if (!q)
             continue;
-        rd_kafka_queue_forward(q, s->queue);
+        rd_kafka_queue_forward(q, to);
         rd_kafka_queue_destroy(q);
     }
 }
@@ -137,7 +138,7 @@ static void assign(struct session *s, const rd_kafka_topic_partition_list_t *par
         fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);
         goto out;
     }
-    forward(s, list);
+    forward(s, list, a->queue);
     publish(s, a);
     if ((err = rd_kafka_assign(s->consumer->rk, list)))
         client_fail(s->consumer, err, &why, "assign %d partitions", list->cnt), why.code = E_REBUILD;
@@ -185,6 +186,11 @@ void assignment_rewind(struct session *s)
         goto out; /* a rebalance is under way: it begins at what is committed */
     if (offsets_find(s, list, &why))
         goto out;
+    if (!(a = assignment_new(s, list))) {
+        fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);
+        goto out;
+    }
+    forward(s, list, a->queue);
     rd_kafka_error_t *error = rd_kafka_seek_partitions(s->consumer->rk, list, ASK_MS);
     if (error) {
         fail(&why, E_REBUILD, "seek: %s", rd_kafka_error_string(error));
@@ -195,11 +201,12 @@ void assignment_rewind(struct session *s)
         if (list->elems[i].err)
             fail(&why, E_REBUILD, "seek %s [%d]: %s", list->elems[i].topic, (int)list->elems[i].partition,
                  rd_kafka_err2str(list->elems[i].err));
-    if (!why.code && !(a = assignment_new(s, list)))
-        fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);
-    if (!why.code)
+    if (!why.code) {
         publish(s, a);
+        a = NULL;
+    }
 out:
+    assignment_release(&a);
     if (why.code)
         session_break(s, &why);
     if (list)

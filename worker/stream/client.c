@@ -287,3 +287,24 @@ int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fa
     rd_kafka_error_destroy(error);
     return rc;
 }
+
+/* Right after a topic was made or a leader was lost, for a moment nobody leads the partition. */
+static bool is_passing(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE || err == RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE ||
+           err == RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE || err == RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH ||
+           err == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH;
+}
+
+int client_offsets(struct client *c, const char *topic, int32_t partition, int timeout_ms, int64_t *start,
+                   int64_t *end, struct fail *why)
+{
+    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
+    rd_kafka_resp_err_t err;
+    while (
+        is_passing(err = rd_kafka_query_watermark_offsets(c->rk, topic, partition, start, end, timeout_ms)) &&
+        now_us() < until_us)
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+    return err ? client_fail(c, err, why, "offsets of %s [%d]", topic, (int)partition) : 0;
+}

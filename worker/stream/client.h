@@ -38,6 +38,11 @@ int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *wh
 /* For the transaction calls; destroys the error. Class by streaming.md's table. */
 int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why);
 
+/* The log's start and end of a partition; a consumer's end is the last stable offset (read_committed). Asks again while nobody
+ * leads the partition. */
+int client_offsets(struct client *c, const char *topic, int32_t partition, int timeout_ms, int64_t *start,
+                   int64_t *end, struct fail *why);
+
 /* "127.0.0.1:9092", for messages. */
 const char *client_servers(const struct settings *s);
 

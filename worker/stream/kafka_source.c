@@ -114,10 +114,10 @@ static int look(struct kafka_source *src, struct record *out, int wait_ms, struc
             return SOURCE_NONE;
         }
     }
-    rd_kafka_message_t *m = rd_kafka_consume_queue(s->queue, wait_ms);
+    rd_kafka_message_t *m = rd_kafka_consume_queue(src->assignment->queue, wait_ms);
     if (!m)
         return SOURCE_NONE;
-    if (s->building != epoch) { /* it may be of the epoch that has just ended */
+    if (s->building != epoch) { /* of an epoch that has ended meanwhile: the next one reads it again */
         rd_kafka_message_destroy(m);
         return SOURCE_NONE;
     }

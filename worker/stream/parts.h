@@ -20,12 +20,13 @@ struct position {
     bool at_end;
 };
 
-/* An epoch: what was assigned, from where, and the group metadata that fences it. Immutable but for its
- * references. */
+/* An epoch: what was assigned, from where, the group metadata that fences it, and a queue of its own, so that a
+ * record pulled while epochs change belongs to the epoch whose queue it came from. Immutable but for its references. */
 struct assignment {
     atomic_int references;
     uint64_t epoch;
     rd_kafka_consumer_group_metadata_t *group;
+    rd_kafka_queue_t *queue; /* its partitions are forwarded here */
     int count;
     struct position positions[];
 };
@@ -77,7 +78,6 @@ struct session {
     rd_kafka_topic_t *topics[TOPICS]; /* the producer's handles */
     int partitions[TOPICS];
     char input[TOPIC_NAME], transactional_id[600];
-    rd_kafka_queue_t *queue; /* all partitions are forwarded here */
     struct kafka_source source;
     struct kafka_sink sink;
     struct batch *batches;

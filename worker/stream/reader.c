@@ -67,35 +67,13 @@ int topic_partitions(const struct settings *s, const char *topic, int timeout_ms
     return rc;
 }
 
-/* Right after a topic was made or a leader was lost, for a moment nobody leads the partition. */
-static bool is_passing(rd_kafka_resp_err_t err)
-{
-    return err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
-           err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE || err == RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE ||
-           err == RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE || err == RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH ||
-           err == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH;
-}
-
-/* With isolation.level=read_committed the broker answers the last stable offset as the end. */
-static int offsets_get(struct client *c, const char *topic, int32_t partition, int timeout_ms, int64_t *start,
-                       int64_t *end, struct fail *why)
-{
-    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
-    rd_kafka_resp_err_t err;
-    while (
-        is_passing(err = rd_kafka_query_watermark_offsets(c->rk, topic, partition, start, end, timeout_ms)) &&
-        now_us() < until_us)
-        nanosleep(&(struct timespec){0, 50000000}, NULL);
-    return err ? client_fail(c, err, why, "offsets of %s [%d]", topic, (int)partition) : 0;
-}
-
 int topic_offsets(const struct settings *s, const char *topic, int32_t partition, int timeout_ms,
                   int64_t *start, int64_t *end, struct fail *why)
 {
     struct client *c = NULL;
     int rc = client_open(&c, s, CLIENT_READER, NULL, NULL, why);
     if (!rc)
-        rc = offsets_get(c, topic, partition, timeout_ms, start, end, why);
+        rc = client_offsets(c, topic, partition, timeout_ms, start, end, why);
     client_close(&c);
     return rc;
 }
@@ -105,7 +83,7 @@ int topic_offsets(const struct settings *s, const char *topic, int32_t partition
 static int reading_resolve(struct reader *r, struct reading *g, int timeout_ms, struct fail *why)
 {
     int64_t low, high;
-    int rc = offsets_get(r->client, r->topic, g->partition, timeout_ms, &low, &high, why);
+    int rc = client_offsets(r->client, r->topic, g->partition, timeout_ms, &low, &high, why);
     if (rc)
         return rc;
     if (g->start == READER_BEGINNING)
@@ -320,7 +298,7 @@ int reader_caught_up(struct reader *r, int timeout_ms, bool *yes, struct fail *w
     for (int i = 0; i < r->count; i++) {
         struct reading *g = &r->readings[i];
         int64_t low, high;
-        int rc = offsets_get(r->client, r->topic, g->partition, timeout_ms, &low, &high, why);
+        int rc = client_offsets(r->client, r->topic, g->partition, timeout_ms, &low, &high, why);
         if (rc)
             return rc;
         if (g->next < (high < g->end ? high : g->end))

@@ -185,7 +185,6 @@ static int open_consumer(struct session *s, struct fail *why)
     if (rc)
         return rc;
     rd_kafka_poll_set_consumer(s->consumer->rk);
-    s->queue = rd_kafka_queue_new(s->consumer->rk);
     rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(topics, s->input, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t err = rd_kafka_subscribe(s->consumer->rk, topics);
@@ -237,8 +236,6 @@ static void session_close(struct session *s)
 {
     watchdog_arm(s->watchdog, "closing", DESTROY_MS);
     kafka_source_close(&s->source);
-    if (s->queue)
-        rd_kafka_queue_destroy(s->queue);
     for (int t = 0; t < TOPICS; t++)
         if (s->topics[t])
             rd_kafka_topic_destroy(s->topics[t]);

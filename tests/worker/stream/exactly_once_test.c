@@ -86,7 +86,7 @@ static void five_kills_leave_one_answer_for_each_record(void **state)
     const char *config = stage_config(&s, &(struct stage_settings){.slot = "a", .roles = "[infer]"});
     for (int kill = 0; kill < KILLS; kill++) {
         stage_worker(&s, &worker, config);
-        assert_true(process_wait_text(&worker, "partitions assigned", kill + 1, 30000));
+        assert_true(process_wait_text(&worker, "partitions assigned", 1, 30000));
         send_all(&s, 2);
         sleep_ms((int)rng_below(&rng, 400)); /* where it strikes does not matter, only that it varies */
         process_kill(&worker);
@@ -107,7 +107,7 @@ static void a_stop_under_load_loses_and_repeats_nothing(void **state)
     const char *config = stage_config(&s, &(struct stage_settings){.slot = "a", .roles = "[infer]"});
     for (int round = 0; round < 3; round++) {
         stage_worker(&s, &worker, config);
-        assert_true(process_wait_text(&worker, "partitions assigned", round + 1, 30000));
+        assert_true(process_wait_text(&worker, "partitions assigned", 1, 30000));
         send_all(&s, 2);
         process_signal(&worker, SIGTERM);
         long began = now_ms();
