@@ -42,7 +42,8 @@ final class Answers {
         List<String> headers;
     }
 
-    private record Answer(String where, int partition, boolean prediction, Records.Prediction value) {}
+    /** A dead letter keeps its record: it is compared with the original, which may be read later. */
+    private record Answer(String where, Records.Prediction prediction, long key, ConsumerRecord<byte[], byte[]> dead) {}
 
     private final Checker.Options options;
     private final Report report = new Report();
@@ -196,10 +197,7 @@ final class Answers {
         }
         takePlace(topics, r, p);
         value.faults.forEach(f -> report.add("%s: %s", where(r), f));
-        Input input = inputs.get(p);
-        if (input != null && input.key != digest(r.key()))
-            report.add("%s: its key is not that of %s", where(r), p);
-        answers.computeIfAbsent(p, x -> new ArrayList<>(1)).add(new Answer(where(r), r.partition(), true, value));
+        answers.computeIfAbsent(p, x -> new ArrayList<>(1)).add(new Answer(where(r), value, digest(r.key()), null));
         firstProduced = Math.min(firstProduced, value.producedAt);
         lastProduced = Math.max(lastProduced, value.producedAt);
     }
@@ -220,19 +218,14 @@ final class Answers {
             report.add("%s: dlq.detail is longer than 256 bytes", where(r));
         if (!header(r, "dlq.attempts").matches("[1-9][0-9]*"))
             report.add("%s: dlq.attempts is no number from 1", where(r));
-        Input input = inputs.get(p);
-        if (input != null)
-            compareWithOriginal(r, p, input);
         deadLetters.put(p, reason);
-        answers.computeIfAbsent(p, x -> new ArrayList<>(1)).add(new Answer(where(r), r.partition(), false, null));
+        answers.computeIfAbsent(p, x -> new ArrayList<>(1)).add(new Answer(where(r), null, digest(r.key()), r));
     }
 
     private void compareWithOriginal(ConsumerRecord<byte[], byte[]> r, Place p, Input input) {
         boolean truncated = r.headers().lastHeader("dlq.truncated") != null;
         if (!truncated && digest(r.value()) != input.value)
             report.add("%s: its value is not that of %s", where(r), p);
-        if (digest(r.key()) != input.key)
-            report.add("%s: its key is not that of %s", where(r), p);
         if (!header(r, "dlq.timestamp").equals(Long.toString(input.timestamp)))
             report.add("%s: dlq.timestamp is not that of %s, %d", where(r), p, input.timestamp);
         List<String> kept = new ArrayList<>();
@@ -286,9 +279,13 @@ final class Answers {
         if (list.size() > 1)
             report.add("%s is answered %d times: %s and %s", p, list.size(), list.get(0).where, list.get(1).where);
         for (Answer a : list) {
-            if (a.prediction && input.request == null)
+            if (a.key != input.key)
+                report.add("%s: its key is not that of %s", a.where, p);
+            if (a.dead != null)
+                compareWithOriginal(a.dead, p, input);
+            if (a.prediction != null && input.request == null)
                 report.add("%s predicts for %s, which is no request: %s", a.where, p, input.fault);
-            else if (a.prediction)
+            else if (a.prediction != null)
                 judgeValues(p, input.request, a, labels);
             else if (input.request != null && FORMAT_REASONS.contains(deadLetters.get(p)) && !input.foreignSchema)
                 report.add("%s calls %s '%s', which is well formed", a.where, p, deadLetters.get(p));
@@ -296,7 +293,7 @@ final class Answers {
     }
 
     private void judgeValues(Place p, Records.Inference request, Answer a, int[] labels) {
-        Records.Prediction value = a.value;
+        Records.Prediction value = a.prediction;
         String[] name = request.model.split("@", 2);
         if (!value.id.equals(request.id))
             report.add("%s has id '%s', %s has '%s'", a.where, value.id, p, request.id);
