@@ -36,8 +36,9 @@ int fail_prefix(struct fail *why, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(why->text, sizeof why->text, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof why->text)
-        snprintf(why->text + n, sizeof why->text - (size_t)n, ": %s", old);
+    int room = (int)sizeof why->text - n - (int)sizeof ": "; /* what does not fit is cut */
+    if (n >= 0 && room > 0)
+        snprintf(why->text + n, sizeof why->text - (size_t)n, ": %.*s", room, old);
     return -(int)why->code;
 }
 
