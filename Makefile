@@ -10,7 +10,7 @@ prefix     ?= /usr/local
 QUIET      := $(findstring s,$(firstword -$(MAKEFLAGS)))
 say         = $(if $(V),,@$(if $(QUIET),,echo "  $(1)  $@" && ))
 
-PACKAGES := rdkafka avro-c yaml-0.1 jansson libprotobuf-c libcrypto zlib libmicrohttpd libcurl openblas
+PACKAGES := rdkafka avro-c yaml-0.1 jansson libprotobuf-c libcrypto zlib openblas
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
@@ -121,7 +121,7 @@ SUB      := $(MAKE) --no-print-directory
 ONLY     ?=
 CHOSEN   := $(if $(ONLY),$(foreach t,$(TESTS),$(if $(findstring $(ONLY),$(t)),$(t))),$(TESTS))
 
-.PHONY: setup test test-run asan tsan lint format size help install
+.PHONY: setup test test-run demo asan tsan lint format size help install
 setup:
 	@tests/setup build test
 test: setup
@@ -130,6 +130,10 @@ test: setup
 test-run:
 	@echo "building $(B)" && $(SUB) -s -k -j$(JOBS) $(B)/millrace $(CHOSEN) || true
 	@JOBS=$(JOBS) tests/run $(B)/test-logs $(CHOSEN)
+# Everything from nothing: compose/demo says what it does.
+demo: setup
+	@$(SUB) -s -j$(JOBS) all
+	@MILLRACE=$(B)/millrace compose/demo
 asan tsan: setup
 	@$(SUB) FLAVOUR=$@ test-run
 lint:
