@@ -46,6 +46,8 @@ struct backend_ops {
     void (*download)(struct backend *be, float *to, const void *from, int64_t n);
     void (*zero)(struct backend *be, void *at, int64_t elements);
     const struct kernel *kernels; /* [OPS]; run NULL: not there */
+    /* Kernels at sixteen lanes on this machine, for plans all of whose operations are among them. NULL: none. */
+    const struct kernel *(*lane_kernels)(const struct backend *be);
     /* One operation over all its rows. */
     void (*run)(struct backend *be, enum op op, const struct call *c, void *scratch);
     /* Steps of a plan in order. */

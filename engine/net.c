@@ -47,6 +47,7 @@ static int place_params(struct net *net, struct fail *why)
 struct recording {
     struct layer *layers;
     struct value *outputs, *gradients; /* by node */
+    struct value input;                /* in the plan's layout */
 };
 
 static void record_params(struct recorder *r, const struct net *net, struct layer *l)
@@ -65,22 +66,32 @@ static void record_params(struct recorder *r, const struct net *net, struct laye
 static void record_forward(struct recorder *r, const struct net *net, struct recording *rec)
 {
     const struct graph *g = net->graph;
-    r->plan->input = plan_value(r, g->input, STORE_INPUT, 0);
+    bool lanes = r->plan->lanes > 1;
+    r->plan->input = rec->input = plan_value(r, g->input, STORE_INPUT, 0);
+    if (lanes) {
+        rec->input = record_temp(r, g->input);
+        record_to_lanes(r, rec->input, r->plan->input);
+    }
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->nodes[i];
         struct layer *l = &rec->layers[i];
+        struct value input = rec->input;
         *l = (struct layer){.settings = n->settings, .node = i, .inputs = n->input_count, .out = n->shape};
         for (int k = 0; k < n->input_count; k++) {
-            l->x[k] = n->inputs[k] == GRAPH_INPUT ? r->plan->input : rec->outputs[n->inputs[k]];
+            l->x[k] = n->inputs[k] == GRAPH_INPUT ? input : rec->outputs[n->inputs[k]];
             l->in[k] = n->inputs[k] == GRAPH_INPUT ? g->input : g->nodes[n->inputs[k]].shape;
         }
-        l->y = plan_value(r, n->shape, i == g->count - 1 ? STORE_OUTPUT : STORE_ACTIVATION, 0);
+        l->y = plan_value(r, n->shape, i == g->count - 1 && !lanes ? STORE_OUTPUT : STORE_ACTIVATION, 0);
         rec->outputs[i] = l->y;
         r->node = i;
         record_params(r, net, l);
         n->type->forward(r, l);
     }
     r->plan->output = rec->outputs[g->count - 1];
+    if (lanes) {
+        r->plan->output = plan_value(r, g->nodes[g->count - 1].shape, STORE_OUTPUT, 0);
+        record_from_lanes(r, r->plan->output, rec->outputs[g->count - 1]);
+    }
     r->plan->forward = r->plan->count;
 }
 
@@ -93,6 +104,11 @@ static void record_backward(struct recorder *r, const struct net *net, struct re
     if (r->rc)
         return;
     r->plan->values[r->plan->doutput.id].writers = 1; /* the loss */
+    if (r->plan->lanes > 1) {
+        rec->gradients[g->count - 1] = record_temp(r, g->nodes[g->count - 1].shape);
+        r->node = g->count - 1;
+        record_to_lanes(r, rec->gradients[g->count - 1], r->plan->doutput);
+    }
     for (int i = g->count - 1; i >= 0 && !r->rc; i--) {
         const struct graph_node *n = &g->nodes[i];
         struct layer *l = &rec->layers[i];
@@ -106,11 +122,13 @@ static void record_backward(struct recorder *r, const struct net *net, struct re
     }
 }
 
-static int make_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
+static int record_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
 {
     size_t count = (size_t)net->graph->count;
-    struct recording rec = {calloc(count, sizeof *rec.layers), calloc(count, sizeof *rec.outputs),
-                            calloc(count, sizeof *rec.gradients)};
+    struct recording rec = {calloc(count, sizeof *rec.layers),
+                            calloc(count, sizeof *rec.outputs),
+                            calloc(count, sizeof *rec.gradients),
+                            {0}};
     struct recorder r = {.plan = plan, .training = training, .why = why};
     if (!rec.layers || !rec.outputs || !rec.gradients)
         r.rc = fail(why, E_MEMORY, "no memory for a plan");
@@ -121,17 +139,37 @@ static int make_plan(struct net *net, struct plan *plan, bool training, struct f
     free(rec.layers);
     free(rec.outputs);
     free(rec.gradients);
-    if (r.rc)
-        return r.rc;
+    return r.rc;
+}
+
+/* Records for so many lanes and passes over the steps; E_UNSUPPORTED when an operation has no kernel there. */
+static int try_plan(struct net *net, struct plan *plan, int lanes, bool training, struct fail *why)
+{
+    plan->lanes = lanes;
+    int rc = record_plan(net, plan, training, why);
+    if (rc)
+        return rc;
     plan_drop_unread(plan);
     plan_alias_copies(plan);
     if (net->be->ops->joins)
         plan_join(plan);
-    plan->lanes = 1;
-    int shard = training ? 0 : net->be->ops->shard_rows;
-    plan->rows = shard && shard < net->o.max_rows ? shard : net->o.max_rows;
-    int rc = plan_check(plan, net->be, net->graph, why);
+    int shard = training ? 0 : net->be->ops->shard_rows, most = (net->o.max_rows + lanes - 1) / lanes * lanes;
+    plan->rows = shard && shard < most ? shard : most;
+    rc = plan_check(plan, net->be, net->graph, why);
     return rc ? rc : plan_place(plan, why);
+}
+
+/* Sixteen lanes where every operation has them, whatever the number of rows: a row's bits do not depend on how
+ * many others come with it. */
+static int make_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
+{
+    if (net->be->ops->lane_kernels) {
+        int rc = try_plan(net, plan, 16, training, why);
+        if (rc != -E_UNSUPPORTED)
+            return rc;
+        plan_free(plan);
+    }
+    return try_plan(net, plan, 1, training, why);
 }
 
 /* ---- opening: memory ---- */

@@ -27,6 +27,8 @@ enum { OP_OUT = 3, OP_IN = 4, LOSS_SUMS = 3 };
     X(DROPOUT, "dropout")             /* y              x            (and dx from dy: the same mask) */ \
     X(SOFTMAX, "softmax")             /* y              x */                                            \
     X(SOFTMAX_BACK, "softmax_back")   /* dx             dy y */                                         \
+    X(TO_LANES, "to_lanes")           /* y x: [N][size] to [N/lanes][size][lanes] */                    \
+    X(FROM_LANES, "from_lanes")       /* y x: back */                                                   \
     X(CROSS_ENTROPY, "cross_entropy") /* [dx] sums    x targets */                                      \
     X(MSE, "mse")                     /* [dx] sums    x targets */                                      \
     X(LOG_LOSS, "log_loss")           /* [dx] sums    x targets */                                      \

@@ -194,10 +194,15 @@ int plan_place(struct plan *p, struct fail *why)
 
 /* ---- running ---- */
 
+const struct kernel *plan_kernels(const struct plan *p, const struct backend *be)
+{
+    return p->lanes > 1 ? be->ops->lane_kernels(be) : be->ops->kernels;
+}
+
 int plan_check(const struct plan *p, const struct backend *be, const struct graph *g, struct fail *why)
 {
     for (int i = 0; i < p->count; i++)
-        if (!be->ops->kernels[p->steps[i].op].run)
+        if (!plan_kernels(p, be)[p->steps[i].op].run)
             return fail(why, E_UNSUPPORTED, "%s: backend %s has no operation %s",
                         g->nodes[p->steps[i].node].name, be->ops->name, op_name(p->steps[i].op));
     return 0;
@@ -207,7 +212,7 @@ size_t plan_scratch(const struct plan *p, const struct backend *be)
 {
     size_t most = 0;
     for (int i = 0; i < p->count; i++) {
-        const struct kernel *k = &be->ops->kernels[p->steps[i].op];
+        const struct kernel *k = &plan_kernels(p, be)[p->steps[i].op];
         size_t bytes = k->scratch ? k->scratch(&p->steps[i].g) : 0;
         if (bytes > most)
             most = bytes;

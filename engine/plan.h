@@ -47,7 +47,7 @@ struct plan {
     int64_t row_activations; /* elements of one row of all activations, with reuse */
     int rows;                /* of activations that there is room for, for each thread */
     size_t scratch;          /* bytes for each thread */
-    int lanes;
+    int lanes;               /* 1: rows one behind another; 16: activations lie as [N/16][C][H][W][16] */
 };
 
 /* The stores' addresses. Activations and scratch have one piece for each thread, `piece` elements and bytes
@@ -83,6 +83,8 @@ void plan_join(struct plan *p);
 int plan_place(struct plan *p, struct fail *why);
 
 /* Every operation must be in the backend: E_UNSUPPORTED names the layer and the backend. */
+/* The kernels for the plan's lanes. */
+const struct kernel *plan_kernels(const struct plan *p, const struct backend *be);
 int plan_check(const struct plan *p, const struct backend *be, const struct graph *g, struct fail *why);
 size_t plan_scratch(const struct plan *p, const struct backend *be);
 

@@ -176,6 +176,16 @@ void record_copy(struct recorder *r, struct value y, struct value x)
     record(r, OP_COPY, y, none, IN(x), &(struct geometry){0});
 }
 
+void record_to_lanes(struct recorder *r, struct value y, struct value x)
+{
+    record(r, OP_TO_LANES, y, none, IN(x), &(struct geometry){0});
+}
+
+void record_from_lanes(struct recorder *r, struct value y, struct value x)
+{
+    record(r, OP_FROM_LANES, y, none, IN(x), &(struct geometry){0});
+}
+
 void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer)
 {
     record(r, OP_DROPOUT, y, none, IN(x), &(struct geometry){.dropout = {rate, layer}});

@@ -1,5 +1,5 @@
-/* Backend "cpu" at one lane: NCHW, convolution and dense through OpenBLAS. Opening, memory, and how threads
- * share a plan's steps: training goes step by step, each split into items; inference gives every thread
+/* Backend "cpu": at sixteen lanes (lanes_conv.h), or at one, NCHW, with convolution and dense through OpenBLAS,
+ * for plans with an operation that has no sixteen. Opening, memory, and how threads share a plan's steps: training goes step by step, each split into items; inference gives every thread
  * shards of rows, which it takes through all steps while they are in its cache.
  * Next to read: conv.c. */
 #include "engine/cpu/cpu.h"
@@ -10,10 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/lanes.h"
 #include "engine/cpu/pool.h"
 #include "engine/plan.h"
 
-enum { SHARD_ROWS = 16, PIECE_ROWS = 4 };
+enum { SHARD_ROWS = 32, PIECE_ROWS = 4 };
+
+struct cpu {
+    struct pool *pool;
+    const struct kernel *lanes;
+};
 
 static const struct kernel kernels[OPS] = {
     [OP_CONV] = {cpu_conv, NULL, cpu_conv_scratch},
@@ -29,6 +35,8 @@ static const struct kernel kernels[OPS] = {
     [OP_MAP] = {cpu_map, NULL, NULL},
     [OP_MAP_BACK] = {cpu_map_back, NULL, NULL},
     [OP_COPY] = {cpu_copy, NULL, NULL},
+    [OP_TO_LANES] = {cpu_copy, NULL, NULL}, /* one lane is no change */
+    [OP_FROM_LANES] = {cpu_copy, NULL, NULL},
     [OP_DROPOUT] = {cpu_dropout, NULL, NULL},
     [OP_SOFTMAX] = {cpu_softmax, NULL, NULL},
     [OP_SOFTMAX_BACK] = {cpu_softmax_back, NULL, NULL},
@@ -45,23 +53,62 @@ static int usable_cores(void)
     return n < 1 ? 1 : n;
 }
 
+static const struct kernel *choose_lanes(const char **name)
+{
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+        *name = "AVX-512";
+        return lanes_avx512_kernels;
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        *name = "AVX2";
+        return lanes_avx2_kernels;
+    }
+    *name = "SSE2";
+    return lanes_sse2_kernels;
+}
+
 static int cpu_open(struct backend *be, int threads, struct fail *why)
 {
+    struct cpu *cpu = calloc(1, sizeof *cpu);
+    const char *set;
+    if (!cpu)
+        return fail(why, E_MEMORY, "no memory for a backend");
     be->threads = threads ? threads : usable_cores();
     openblas_set_num_threads(1); /* the pool splits the work */
     const char *config = openblas_get_config();
     int version = (int)strcspn(config, " "); /* "OpenBLAS 0.3.21 DYNAMIC_ARCH ..." */
     if (config[version])
         version += 1 + (int)strcspn(config + version + 1, " ");
-    snprintf(be->arithmetic, sizeof be->arithmetic, "cpu, %.*s %s", version, config, openblas_get_corename());
-    snprintf(be->text, sizeof be->text, "cpu: %d thread%s, %.*s %s", be->threads, be->threads == 1 ? "" : "s",
-             version, config, openblas_get_corename());
-    return pool_open((struct pool **)&be->context, be->threads, why);
+    cpu->lanes = choose_lanes(&set);
+    snprintf(be->arithmetic, sizeof be->arithmetic, "cpu, %.*s %s, %s", version, config,
+             openblas_get_corename(), set);
+    snprintf(be->text, sizeof be->text, "cpu: %d thread%s, %.*s %s, %s", be->threads,
+             be->threads == 1 ? "" : "s", version, config, openblas_get_corename(), set);
+    int rc = pool_open(&cpu->pool, be->threads, why);
+    if (rc)
+        free(cpu);
+    else
+        be->context = cpu;
+    return rc;
+}
+
+static struct pool *pool_of(const struct backend *be)
+{
+    return ((struct cpu *)be->context)->pool;
+}
+
+static const struct kernel *cpu_lane_kernels(const struct backend *be)
+{
+    return ((struct cpu *)be->context)->lanes;
 }
 
 static void cpu_close(struct backend *be)
 {
-    pool_close((struct pool **)&be->context);
+    struct cpu *cpu = be->context;
+    pool_close(&cpu->pool);
+    free(cpu);
 }
 
 static void *cpu_alloc(struct backend *be, size_t elements, struct fail *why)
@@ -119,17 +166,17 @@ static void run_items(void *context, int thread, int64_t begin, int64_t end)
     o->kernel->run(o->call, begin, end, o->scratch + (size_t)thread * o->scratch_piece);
 }
 
-static void run_operation(struct backend *be, enum op op, const struct call *c, void *scratch,
-                          size_t scratch_piece)
+static void run_operation(struct backend *be, const struct kernel *kernel, const struct call *c,
+                          void *scratch, size_t scratch_piece)
 {
-    struct operation o = {&kernels[op], c, scratch, scratch_piece};
-    int64_t items = o.kernel->items ? o.kernel->items(c) : c->rows;
-    pool_run(be->context, items, o.kernel->items ? 1 : PIECE_ROWS, run_items, &o);
+    struct operation o = {kernel, c, scratch, scratch_piece};
+    int64_t items = kernel->items ? kernel->items(c) : c->rows;
+    pool_run(pool_of(be), items, kernel->items ? 1 : PIECE_ROWS, run_items, &o);
 }
 
 static void cpu_run(struct backend *be, enum op op, const struct call *c, void *scratch)
 {
-    run_operation(be, op, c, scratch, 0); /* losses and updates: they use no scratch */
+    run_operation(be, &kernels[op], c, scratch, 0); /* losses and updates: they use no scratch */
 }
 
 /* ---- a plan ---- */
@@ -138,6 +185,7 @@ struct sharded {
     const struct plan *plan;
     const struct memory *memory;
     const struct span *span;
+    const struct kernel *kernels;
 };
 
 /* Rows begin..end-1 through all steps. */
@@ -150,8 +198,9 @@ static void run_shards(void *context, int thread, int64_t begin, int64_t end)
         int rows = (int)(end - first < s->plan->rows ? end - first : s->plan->rows);
         for (int i = s->span->begin; i < s->span->end; i++) {
             const struct step *step = &s->plan->steps[i];
+            const struct kernel *k = &s->kernels[step->op];
             plan_call(s->plan, step, s->memory, s->span, sizeof(float), thread, (int)first, rows, &c);
-            kernels[step->op].run(&c, 0, rows, scratch);
+            k->run(&c, 0, k->items ? k->items(&c) : rows, scratch);
         }
     }
 }
@@ -159,15 +208,16 @@ static void run_shards(void *context, int thread, int64_t begin, int64_t end)
 static void cpu_steps(struct backend *be, const struct plan *plan, const struct memory *m,
                       const struct span *s)
 {
+    const struct kernel *table = plan_kernels(plan, be);
+    struct call c;
     if (plan->doutput.id == 0) { /* inference: every step goes by rows */
-        struct sharded sharded = {plan, m, s};
-        pool_run(be->context, s->rows, plan->rows, run_shards, &sharded);
+        struct sharded sharded = {plan, m, s, table};
+        pool_run(pool_of(be), s->rows, plan->rows, run_shards, &sharded);
         return;
     }
-    struct call c;
     for (int i = s->begin; i < s->end; i++) {
         plan_call(plan, &plan->steps[i], m, s, sizeof(float), 0, 0, s->rows, &c);
-        run_operation(be, plan->steps[i].op, &c, m->scratch, m->scratch_piece);
+        run_operation(be, &table[plan->steps[i].op], &c, m->scratch, m->scratch_piece);
     }
 }
 
@@ -185,6 +235,7 @@ const struct backend_ops cpu_backend = {
     .download = cpu_download,
     .zero = cpu_zero,
     .kernels = kernels,
+    .lane_kernels = cpu_lane_kernels,
     .run = cpu_run,
     .steps = cpu_steps,
 };

@@ -318,6 +318,12 @@ static void ref_copy(const struct call *c, int64_t begin, int64_t end, void *scr
         put((real *)c->out[0] + i, (double)x[i], c->add);
 }
 
+/* ref has one lane: both layouts are the same. */
+static void ref_relayout(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    ref_copy(c, begin, end, scratch);
+}
+
 /* y = keep x / (1 - rate) */
 static void ref_dropout(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
@@ -380,6 +386,8 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_MAP] = {ref_map, NULL, NULL},
     [OP_MAP_BACK] = {ref_map_back, NULL, NULL},
     [OP_COPY] = {ref_copy, NULL, NULL},
+    [OP_TO_LANES] = {ref_relayout, NULL, NULL},
+    [OP_FROM_LANES] = {ref_relayout, NULL, NULL},
     [OP_DROPOUT] = {ref_dropout, NULL, NULL},
     [OP_SOFTMAX] = {ref_softmax, NULL, NULL},
     [OP_SOFTMAX_BACK] = {ref_softmax_back, NULL, NULL},

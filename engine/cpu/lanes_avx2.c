@@ -1,0 +1,17 @@
+/* The kernels of lanes_conv.h and lanes_other.h for AVX2 and FMA. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+
+#define LANES_WIDTH  8
+#define LANES_PIXELS 2
+#define LANES_TABLE  lanes_avx2_kernels
+
+#include "engine/cpu/lanes_conv.h"
+#include "engine/cpu/lanes_other.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

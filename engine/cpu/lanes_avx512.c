@@ -1,0 +1,18 @@
+/* The kernels of lanes_conv.h and lanes_other.h for AVX-512. */
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#define LANES_WIDTH  16
+#define LANES_PIXELS 4
+#define LANES_TABLE  lanes_avx512_kernels
+
+#include "engine/cpu/lanes_conv.h"
+#include "engine/cpu/lanes_other.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,266 @@
+/* The other operations at sixteen lanes. Loops over the lanes of a pixel are left to the compiler's vectoriser;
+ * what looks at values one by one is the one-lane kernel over longer rows. Included after lanes_conv.h. */
+#include "engine/cpu/cpu.h"
+#include "engine/rng.h"
+
+static int64_t lanes_items(const struct call *c)
+{
+    return lanes_blocks(c->rows);
+}
+
+/* ---- between the layouts: [N][size] and [N/16][size][16], rows beyond N are zeros ---- */
+
+/* Sixteen values of sixteen rows at a time, so that both sides stay in a few cache lines. */
+static void lanes_to(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    (void)scratch;
+    for (int64_t n = begin; n < end; n++) {
+        const float *x = (const float *)c->in[0] + n * LANES * c->row;
+        float *y = (float *)c->out[0] + n * LANES * c->row;
+        int live = c->rows - (int)n * LANES < LANES ? c->rows - (int)n * LANES : LANES;
+        if (live < LANES)
+            memset(y, 0, (size_t)c->row * LANES * sizeof *y);
+        for (int64_t from = 0; from < c->row; from += LANES) {
+            int64_t to = from + LANES < c->row ? from + LANES : c->row;
+            for (int l = 0; l < live; l++)
+                for (int64_t i = from; i < to; i++)
+                    y[i * LANES + l] = x[l * c->row + i];
+        }
+    }
+}
+
+static void lanes_from(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    (void)scratch;
+    for (int64_t n = begin; n < end; n++) {
+        const float *x = (const float *)c->in[0] + n * LANES * c->row;
+        float *y = (float *)c->out[0] + n * LANES * c->row;
+        int live = c->rows - (int)n * LANES < LANES ? c->rows - (int)n * LANES : LANES;
+        for (int64_t from = 0; from < c->row; from += LANES) {
+            int64_t to = from + LANES < c->row ? from + LANES : c->row;
+            for (int l = 0; l < live; l++)
+                for (int64_t i = from; i < to; i++)
+                    y[l * c->row + i] = x[i * LANES + l];
+        }
+    }
+}
+
+/* ---- pools ---- */
+
+struct part {
+    int h0, h1, w0, w1;
+};
+
+static struct part part_of(const struct window *win, int p, int q)
+{
+    int h = p * win->stride_h - win->pad_top, w = q * win->stride_w - win->pad_left;
+    return (struct part){h > 0 ? h : 0, h + win->R < win->H ? h + win->R : win->H, w > 0 ? w : 0,
+                         w + win->S < win->W ? w + win->S : win->W};
+}
+
+/* formula_max_takes for a vector: all ones where x replaces the largest so far. */
+INLINE ivec takes(vec x, vec largest)
+{
+    return (x > largest) | (x != x);
+}
+
+INLINE vec choose(ivec mask, vec yes, vec no)
+{
+    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
+}
+
+/* Largest value of a window, and which pixel it is, PyTorch's rule for equals and NaN. */
+struct largest {
+    vec value;
+    ivec at;
+};
+
+INLINE struct largest find_largest(const struct window *win, const float *x, struct part in)
+{
+    int first = in.h0 * win->W + in.w0;
+    struct largest m = {*(const vec *)(x + first * LANES), (ivec){0} + first};
+    for (int h = in.h0; h < in.h1; h++)
+        for (int w = in.w0; w < in.w1; w++) {
+            int i = h * win->W + w;
+            vec v = *(const vec *)(x + i * LANES);
+            ivec mask = takes(v, m.value);
+            m.value = choose(mask, v, m.value);
+            m.at = (((ivec){0} + i) & mask) | (m.at & ~mask);
+        }
+    return m;
+}
+
+static void lanes_maxpool(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct window *win = &c->g->window;
+    (void)scratch;
+    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+        const float *x = (const float *)c->in[0] + i * win->H * win->W * LANES;
+        float *y = (float *)c->out[0] + i * win->P * win->Q * LANES;
+        for (int p = 0; p < win->P; p++)
+            for (int q = 0; q < win->Q; q++, y += LANES) {
+                struct part in = part_of(win, p, q);
+                for (int part = 0; part < LANES; part += LANES_WIDTH) {
+                    vec m = find_largest(win, x + part, in).value;
+                    *(vec *)(y + part) = c->add ? *(vec *)(y + part) + m : m + 0;
+                }
+            }
+    }
+}
+
+static void lanes_maxpool_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct window *win = &c->g->window;
+    int64_t pixels = (int64_t)win->H * win->W;
+    (void)scratch;
+    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+        const float *dy = (const float *)c->in[0] + i * win->P * win->Q * LANES;
+        const float *x = (const float *)c->in[1] + i * pixels * LANES;
+        float *dx = (float *)c->out[0] + i * pixels * LANES;
+        if (!c->add)
+            memset(dx, 0, (size_t)pixels * LANES * sizeof *dx);
+        for (int p = 0; p < win->P; p++)
+            for (int q = 0; q < win->Q; q++, dy += LANES) {
+                struct part in = part_of(win, p, q);
+                for (int part = 0; part < LANES; part += LANES_WIDTH) {
+                    struct largest m = find_largest(win, x + part, in);
+                    ivec v = (ivec) * (const vec *)(dy + part);
+                    for (int h = in.h0; h < in.h1; h++)
+                        for (int w = in.w0; w < in.w1; w++) {
+                            int at = h * win->W + w;
+                            *(vec *)(dx + at * LANES + part) += (vec)(v & (m.at == at));
+                        }
+                }
+            }
+    }
+}
+
+static void lanes_avgpool(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct window *win = &c->g->window;
+    (void)scratch;
+    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+        const float *x = (const float *)c->in[0] + i * win->H * win->W * LANES;
+        float *y = (float *)c->out[0] + i * win->P * win->Q * LANES;
+        for (int p = 0; p < win->P; p++)
+            for (int q = 0; q < win->Q; q++, y += LANES) {
+                struct part in = part_of(win, p, q);
+                float sum[LANES] = {0}, divisor = (float)formula_pool_divisor(win, p, q);
+                for (int h = in.h0; h < in.h1; h++)
+                    for (int w = in.w0; w < in.w1; w++)
+                        for (int l = 0; l < LANES; l++)
+                            sum[l] += x[((ptrdiff_t)h * win->W + w) * LANES + l];
+                for (int l = 0; l < LANES; l++)
+                    y[l] = (c->add ? y[l] : 0) + sum[l] / divisor;
+            }
+    }
+}
+
+static void lanes_avgpool_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct window *win = &c->g->window;
+    (void)scratch;
+    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+        const float *dy = (const float *)c->in[0] + i * win->P * win->Q * LANES;
+        float *dx = (float *)c->out[0] + i * win->H * win->W * LANES;
+        if (!c->add)
+            memset(dx, 0, (size_t)win->H * (size_t)win->W * LANES * sizeof *dx);
+        for (int p = 0; p < win->P; p++)
+            for (int q = 0; q < win->Q; q++, dy += LANES) {
+                struct part in = part_of(win, p, q);
+                float divisor = (float)formula_pool_divisor(win, p, q);
+                for (int h = in.h0; h < in.h1; h++)
+                    for (int w = in.w0; w < in.w1; w++)
+                        for (int l = 0; l < LANES; l++)
+                            dx[((ptrdiff_t)h * win->W + w) * LANES + l] += dy[l] / divisor;
+            }
+    }
+}
+
+/* ---- values one by one: the layout does not matter ---- */
+
+static struct call longer(const struct call *c)
+{
+    struct call blocks = *c;
+    blocks.row *= LANES;
+    return blocks;
+}
+
+static void lanes_map(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    struct call blocks = longer(c);
+    cpu_map(&blocks, begin, end, scratch);
+}
+
+static void lanes_map_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    struct call blocks = longer(c);
+    cpu_map_back(&blocks, begin, end, scratch);
+}
+
+static void lanes_copy(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    struct call blocks = longer(c);
+    cpu_copy(&blocks, begin, end, scratch);
+}
+
+static void lanes_dropout(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    double rate = c->g->dropout.rate;
+    float scale = (float)(1 / (1 - rate));
+    (void)scratch;
+    for (int64_t n = begin; n < end; n++)
+        for (int64_t i = 0; i < c->row; i++)
+            for (int l = 0; l < LANES; l++) {
+                uint64_t place = (uint64_t)(c->first_row + n * LANES + l) << 32 | (uint64_t)i;
+                uint64_t hash = rng_hash(c->seed, c->step, (uint64_t)c->g->dropout.layer, place);
+                int64_t at = (n * c->row + i) * LANES + l;
+                float *y = (float *)c->out[0] + at, x = ((const float *)c->in[0])[at];
+                *y = (c->add ? *y : 0) + (formula_keeps(hash, rate) ? x * scale : 0);
+            }
+}
+
+/* [classes][inner] with a last dimension of lanes is a softmax with inner * 16. */
+static struct call wider(const struct call *c, struct geometry *g)
+{
+    struct call blocks = longer(c);
+    *g = *c->g;
+    g->softmax.inner *= LANES;
+    blocks.g = g;
+    return blocks;
+}
+
+static void lanes_softmax(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    struct geometry g;
+    struct call blocks = wider(c, &g);
+    cpu_softmax(&blocks, begin, end, scratch);
+}
+
+static void lanes_softmax_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    struct geometry g;
+    struct call blocks = wider(c, &g);
+    cpu_softmax_back(&blocks, begin, end, scratch);
+}
+
+const struct kernel LANES_TABLE[OPS] = {
+    [OP_CONV] = {lanes_conv, lanes_items, lanes_conv_scratch},
+    [OP_CONV_DX] = {lanes_conv_dx, lanes_items, lanes_conv_dx_scratch},
+    [OP_CONV_DW] = {lanes_conv_dw, lanes_conv_dw_items, lanes_conv_dw_scratch},
+    [OP_DENSE] = {lanes_dense, lanes_items, NULL},
+    [OP_DENSE_DX] = {lanes_dense_dx, lanes_items, NULL},
+    [OP_DENSE_DW] = {lanes_dense_dw, lanes_dense_dw_items, NULL},
+    [OP_MAXPOOL] = {lanes_maxpool, lanes_items, NULL},
+    [OP_MAXPOOL_BACK] = {lanes_maxpool_back, lanes_items, NULL},
+    [OP_AVGPOOL] = {lanes_avgpool, lanes_items, NULL},
+    [OP_AVGPOOL_BACK] = {lanes_avgpool_back, lanes_items, NULL},
+    [OP_MAP] = {lanes_map, lanes_items, NULL},
+    [OP_MAP_BACK] = {lanes_map_back, lanes_items, NULL},
+    [OP_COPY] = {lanes_copy, lanes_items, NULL},
+    [OP_DROPOUT] = {lanes_dropout, lanes_items, NULL},
+    [OP_SOFTMAX] = {lanes_softmax, lanes_items, NULL},
+    [OP_SOFTMAX_BACK] = {lanes_softmax_back, lanes_items, NULL},
+    [OP_TO_LANES] = {lanes_to, lanes_items, NULL},
+    [OP_FROM_LANES] = {lanes_from, lanes_items, NULL},
+};

@@ -1,0 +1,7 @@
+/* The kernels of lanes_conv.h and lanes_other.h for any x86-64. */
+#define LANES_WIDTH  4
+#define LANES_PIXELS 2
+#define LANES_TABLE  lanes_sse2_kernels
+
+#include "engine/cpu/lanes_conv.h"
+#include "engine/cpu/lanes_other.h"
