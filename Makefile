@@ -19,9 +19,9 @@ HARDEN   := -fPIE -fstack-protector-strong -D_GNU_SOURCE
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3
 # gcc's documentation: with sanitizers these two warn where there is nothing.
-CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
-                  $(if $(findstring gcc,$(CC)),-Wno-restrict -Wno-format-truncation)
-CFLAGS_tsan    := -O1 -g -fsanitize=thread
+SANITIZED      := -O1 -g -fno-omit-frame-pointer $(if $(findstring gcc,$(CC)),-Wno-restrict -Wno-format-truncation)
+CFLAGS_asan    := $(SANITIZED) -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS_tsan    := $(SANITIZED) -fsanitize=thread
 LINK_asan      := -fsanitize=address,undefined
 LINK_tsan      := -fsanitize=thread
 CFLAGS   += -std=gnu11 $(WARN) $(HARDEN) $(CFLAGS_$(FLAVOUR)) -I. -I$(B) $(PKG_CFLAGS)
