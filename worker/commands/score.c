@@ -1,6 +1,7 @@
 /* `score`: a file in, a file out, no broker: the worker's own runner between a file source and a file sink. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "worker/commands/command.h"
 #include "worker/commands/model_argument.h"
@@ -102,6 +103,15 @@ static int score(const struct context *cx, struct model *m, struct backend *be, 
     return rc;
 }
 
+/* The output takes its name when it is whole: over the input it would replace it. */
+static int check_output(const struct options *o, struct fail *why)
+{
+    struct stat in, out;
+    if (stat(o->input, &in) || stat(o->output, &out) || in.st_dev != out.st_dev || in.st_ino != out.st_ino)
+        return 0;
+    return fail(why, E_USAGE, "--output %s is the input file: it would be replaced", o->output);
+}
+
 static int run(const struct context *cx, struct fail *why)
 {
     const struct options *o = cx->options;
@@ -111,7 +121,9 @@ static int run(const struct context *cx, struct fail *why)
     struct file_sink *sink = NULL;
     struct file_sink_counts n;
     int64_t began_us = now_us();
-    int rc = open_model(&m, cx, cx->argv[0], why);
+    int rc = check_output(o, why);
+    if (!rc)
+        rc = open_model(&m, cx, cx->argv[0], why);
     if (!rc)
         rc = backend_open(&be, cx->settings.engine_backend, (int)cx->settings.engine_threads, why);
     if (!rc)

@@ -83,7 +83,7 @@ static void apply(struct follower *f, const struct record *r)
 {
     struct fail why;
     pthread_mutex_lock(&f->lock);
-    int rc = registry_apply(f->registry, r->key, r->value, &why);
+    int rc = registry_apply_record(f->registry, r, &why);
     pthread_mutex_unlock(&f->lock);
     atomic_fetch_add(&f->changes, 1);
     if (rc)

@@ -229,18 +229,21 @@ int registry_resolve(const struct registry *r, struct span text, const struct mo
     return 0;
 }
 
+int registry_apply_record(struct registry *r, const struct record *record, struct fail *why)
+{
+    struct span payload = record->value;
+    int rc = 0;
+    if (payload.data)
+        rc = record_unframe(record->value, record_header(record, "millrace.schema"),
+                            record_type_find("ModelVersionEvent"), &payload, why);
+    return rc ? rc : registry_apply(r, record->key, payload, why);
+}
+
 /* One record of the topic; what cannot be read is logged and left out, as the follower does. */
 static int registry_take(void *arg, const struct record *rec, struct fail *why)
 {
-    struct registry *r = arg;
     struct fail local;
-    struct span payload = rec->value;
-    int rc = 0;
-    if (payload.data)
-        rc = record_unframe(rec->value, record_header(rec, "millrace.schema"),
-                            record_type_find("ModelVersionEvent"), &payload, &local);
-    if (!rc)
-        rc = registry_apply(r, rec->key, payload, &local);
+    int rc = registry_apply_record(arg, rec, &local);
     if (rc == -E_MEMORY) {
         *why = local;
         return rc;

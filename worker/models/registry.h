@@ -5,6 +5,7 @@
 #define WORKER_MODELS_REGISTRY_H
 
 #include "worker/codec/record.h"
+#include "worker/stream/source.h"
 
 struct registry;
 
@@ -13,6 +14,8 @@ void registry_free(struct registry **r);
 /* One record of the models topic: key "model@version" or "model@alias"; value NULL deletes the key. A record
  * that cannot be decoded is an error naming the key; the registry stays as it was. */
 int registry_apply(struct registry *r, struct span key, struct span value, struct fail *why);
+/* The same for a record as it was read: its header may say a schema that is not ours. */
+int registry_apply_record(struct registry *r, const struct record *record, struct fail *why);
 
 /* The newest event of a version or an alias; valid until the next registry_apply. NULL: unknown. */
 const struct model_version_event *registry_version(const struct registry *r, const char *model,

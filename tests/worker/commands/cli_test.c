@@ -125,6 +125,7 @@ static const struct line lines[] = {
     {"score @/net.yaml --input @/rows.npy", 2, "--output is needed", ""},
     {"score @/net.yaml --input @/none.npy --output @/o.jsonl", 3, "none.npy", ""},
     {"score @/net.yaml --input @/rows.npy --output @/o.what", 2, "o.what", ""},
+    {"score @/net.yaml --input @/rows.npy --output @/rows.npy", 2, "is the input file", ""},
     {"score @/none.onnx --input @/rows.npy --output @/o.jsonl", 3, "none.onnx", ""},
     {"score m@1 --input @/rows.npy --output @/o.jsonl " NOBODY, 4, "127.0.0.1:1", ""},
     {"make-data", 2, "expected KIND", ""},

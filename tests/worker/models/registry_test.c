@@ -135,12 +135,38 @@ static void wrong_records_change_nothing(void **state)
     registry_free(&r);
 }
 
+/* A record of a later schema may read as ours by chance: its header is looked at first. */
+static void later_schemas_are_left_out(void **state)
+{
+    (void)state;
+    struct registry *r;
+    struct fail why;
+    struct bytes b = {0};
+    struct model_version_event e = event(EVENT_CREATED, 1, "");
+    struct header h = {"millrace.schema", {"99", 2}};
+    struct record record = {.topic = "models", .key = {"digits@1", 8}, .headers = &h, .header_count = 1};
+    assert_int_equal(registry_new(&r, &why), 0);
+    model_version_event_encode(&b, &e);
+    record.value = (struct span){(char *)b.data, b.size};
+    assert_int_equal(registry_apply_record(r, &record, &why), -E_UNKNOWN_SCHEMA);
+    assert_null(registry_version(r, "digits", 1));
+    h.value = (struct span){"1", 1};
+    assert_int_equal(registry_apply_record(r, &record, &why), 0);
+    assert_non_null(registry_version(r, "digits", 1));
+    record.value = (struct span){0};
+    assert_int_equal(registry_apply_record(r, &record, &why), 0);
+    assert_null(registry_version(r, "digits", 1));
+    bytes_free(&b);
+    registry_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(versions_and_aliases),
         cmocka_unit_test(alias_ends),
         cmocka_unit_test(wrong_records_change_nothing),
+        cmocka_unit_test(later_schemas_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -266,13 +266,33 @@ static void test_stop_and_failure(void **state)
     place_close(&p);
 }
 
+/* A version deleted from the models topic does not hold up the next job, and its number is not given again. */
+static void test_deleted_version(void **state)
+{
+    (void)state;
+    struct place p;
+    char topic[100], sha256[65];
+    place_open(&p);
+    place_worker(&p);
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", job_file("short.yaml", "digits", 1), "--dataset", p.ranges,
+              NULL);
+    result_expect(&p.r, 0);
+    snprintf(topic, sizeof topic, "%smodels", p.s.prefix);
+    const char *const tombstones[] = {"kcat", "-P", "-b", p.s.bootstrap, "-t", topic, "-K:", "-Z", NULL};
+    result_run(&p.r, LIMIT_MS, "digits@1:\ndigits@champion:\n", tombstones);
+    result_expect(&p.r, 0);
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", job_file("next.yaml", "digits", 1), "--dataset", p.ranges, NULL);
+    result_expect(&p.r, 0);
+    sha_of_version(&p, "digits@2", sha256);
+    place_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_train_and_follow),
-        cmocka_unit_test(test_killed_twice),
-        cmocka_unit_test(test_import_promote_rollback),
-        cmocka_unit_test(test_stop_and_failure),
+        cmocka_unit_test(test_train_and_follow),        cmocka_unit_test(test_killed_twice),
+        cmocka_unit_test(test_import_promote_rollback), cmocka_unit_test(test_stop_and_failure),
+        cmocka_unit_test(test_deleted_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
