@@ -8,7 +8,8 @@
 #include "engine/cpu/cpu.h"
 #include "engine/ref/ref.h"
 
-static const struct backend_ops *const backends[] = {&cpu_backend, &ref_backend, &ref64_backend};
+static const struct backend_ops *const backends[] = {&cpu_backend, &cpu1_backend, &ref_backend,
+                                                     &ref64_backend};
 enum { BACKENDS = sizeof backends / sizeof *backends, THREADS_MOST = 1024 };
 
 static const struct backend_ops *find(const char *name)

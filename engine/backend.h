@@ -7,6 +7,7 @@
 struct backend;
 
 /* name: "ref", "cpu", "cuda", "auto" (cuda when a device and its libraries are there, else cpu).
+ * "ref64" (ref in double) and "cpu1" (cpu at one lane) are for tests and comparisons.
  * threads 0: all cores this process may use. cuda that is asked for and absent is an error. */
 int backend_open(struct backend **out, const char *name, int threads, struct fail *why);
 void backend_close(struct backend **be);

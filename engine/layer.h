@@ -91,7 +91,7 @@ void record_maxpool_back(struct recorder *r, struct value dx, struct value dy, s
                          const struct window *win);
 void record_avgpool(struct recorder *r, struct value y, struct value x, const struct window *win);
 void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, const struct window *win);
-/* Between the layouts of one lane and the plan's lanes (plan.h); net.c records them, layers do not. */
+/* Between the layouts of one lane and the plan's lanes (plan.h); net_open.c records them, layers do not. */
 void record_to_lanes(struct recorder *r, struct value y, struct value x);
 void record_from_lanes(struct recorder *r, struct value y, struct value x);
 /* MAP_IDENTITY records a copy, which placing makes free where it can. */

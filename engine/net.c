@@ -1,311 +1,13 @@
-/* A network that runs: layers recorded to plans, memory, forward, loss, backward, step. The order of
- * operations is the plan's (plan.c); the arithmetic is the backend's. Next to read: recorder.c. */
+/* A net runs: forward, loss, backward, step. The order of operations is the plan's (plan.c), the arithmetic the
+ * backend's. Opening is net_open.c. */
 #include "engine/net.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "engine/loss_type.h"
 #include "engine/net_inside.h"
 #include "engine/optim.h"
-
-enum { ROWS_MOST = 65536 };
-
-/* ---- opening: parameters ---- */
-
-static size_t rounded(size_t elements)
-{
-    return (elements + 15) / 16 * 16;
-}
-
-/* Gives every parameter its place: trained ones and states in a store each. */
-static int place_params(struct net *net, struct fail *why)
-{
-    const struct graph *g = net->graph;
-    int count = 0;
-    for (int i = 0; i < g->count; i++)
-        count += g->nodes[i].param_count;
-    if (!(net->params = calloc((size_t)count + 1, sizeof *net->params)))
-        return fail(why, E_MEMORY, "no memory for %d parameters", count);
-    for (int i = 0; i < g->count; i++)
-        for (int k = 0; k < g->nodes[i].param_count; k++) {
-            const struct graph_param *d = &g->nodes[i].params[k];
-            enum store store = d->state ? STORE_STATE : STORE_PARAM;
-            int64_t size = shape_size(d->shape);
-            net->params[net->param_count++] = (struct net_param){i, k, store, net->elements[store], size};
-            net->elements[store] += rounded((size_t)size);
-        }
-    if (net->o.mode == NET_TRAIN)
-        net->elements[STORE_GRADIENT] = net->elements[STORE_PARAM];
-    return 0;
-}
-
-/* ---- opening: recording ---- */
-
-/* The values of a graph's nodes while one plan is recorded. */
-struct recording {
-    struct layer *layers;
-    struct value *outputs, *gradients; /* by node */
-    struct value input;                /* in the plan's layout */
-};
-
-static void record_params(struct recorder *r, const struct net *net, struct layer *l)
-{
-    for (int i = 0; i < net->param_count; i++) {
-        const struct net_param *p = &net->params[i];
-        if (p->node != l->node)
-            continue;
-        struct shape shape = net->graph->nodes[p->node].params[p->index].shape;
-        l->w[p->index] = plan_value(r, shape, p->store, p->at);
-        if (r->training && p->store == STORE_PARAM)
-            l->dw[p->index] = plan_value(r, shape, STORE_GRADIENT, p->at);
-    }
-}
-
-static void record_forward(struct recorder *r, const struct net *net, struct recording *rec)
-{
-    const struct graph *g = net->graph;
-    bool lanes = r->plan->lanes > 1;
-    r->plan->input = rec->input = plan_value(r, g->input, STORE_INPUT, 0);
-    if (lanes) {
-        rec->input = record_temp(r, g->input);
-        record_to_lanes(r, rec->input, r->plan->input);
-    }
-    for (int i = 0; i < g->count; i++) {
-        const struct graph_node *n = &g->nodes[i];
-        struct layer *l = &rec->layers[i];
-        struct value input = rec->input;
-        *l = (struct layer){.settings = n->settings, .node = i, .inputs = n->input_count, .out = n->shape};
-        for (int k = 0; k < n->input_count; k++) {
-            l->x[k] = n->inputs[k] == GRAPH_INPUT ? input : rec->outputs[n->inputs[k]];
-            l->in[k] = n->inputs[k] == GRAPH_INPUT ? g->input : g->nodes[n->inputs[k]].shape;
-        }
-        l->y = plan_value(r, n->shape, i == g->count - 1 && !lanes ? STORE_OUTPUT : STORE_ACTIVATION, 0);
-        rec->outputs[i] = l->y;
-        r->node = i;
-        record_params(r, net, l);
-        n->type->forward(r, l);
-    }
-    r->plan->output = rec->outputs[g->count - 1];
-    if (lanes) {
-        r->plan->output = plan_value(r, g->nodes[g->count - 1].shape, STORE_OUTPUT, 0);
-        record_from_lanes(r, r->plan->output, rec->outputs[g->count - 1]);
-    }
-    r->plan->forward = r->plan->count;
-}
-
-static void record_backward(struct recorder *r, const struct net *net, struct recording *rec)
-{
-    const struct graph *g = net->graph;
-    for (int i = 0; i < g->count; i++)
-        rec->gradients[i] = plan_value(r, g->nodes[i].shape, STORE_ACTIVATION, 0);
-    r->plan->doutput = rec->gradients[g->count - 1];
-    if (r->rc)
-        return;
-    r->plan->values[r->plan->doutput.id].writers = 1; /* the loss */
-    if (r->plan->lanes > 1) {
-        rec->gradients[g->count - 1] = record_temp(r, g->nodes[g->count - 1].shape);
-        r->node = g->count - 1;
-        record_to_lanes(r, rec->gradients[g->count - 1], r->plan->doutput);
-    }
-    for (int i = g->count - 1; i >= 0 && !r->rc; i--) {
-        const struct graph_node *n = &g->nodes[i];
-        struct layer *l = &rec->layers[i];
-        if (!r->plan->values[rec->gradients[i].id].writers)
-            continue; /* a branch that nothing reads */
-        l->dy = rec->gradients[i];
-        for (int k = 0; k < n->input_count; k++)
-            l->dx[k] = n->inputs[k] == GRAPH_INPUT ? (struct value){0} : rec->gradients[n->inputs[k]];
-        r->node = i;
-        n->type->backward(r, l);
-    }
-}
-
-static int record_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
-{
-    size_t count = (size_t)net->graph->count;
-    struct recording rec = {calloc(count, sizeof *rec.layers),
-                            calloc(count, sizeof *rec.outputs),
-                            calloc(count, sizeof *rec.gradients),
-                            {0}};
-    struct recorder r = {.plan = plan, .training = training, .why = why};
-    if (!rec.layers || !rec.outputs || !rec.gradients)
-        r.rc = fail(why, E_MEMORY, "no memory for a plan");
-    if (!r.rc)
-        record_forward(&r, net, &rec);
-    if (!r.rc && training)
-        record_backward(&r, net, &rec);
-    free(rec.layers);
-    free(rec.outputs);
-    free(rec.gradients);
-    return r.rc;
-}
-
-/* Records for so many lanes and passes over the steps; E_UNSUPPORTED when an operation has no kernel there. */
-static int try_plan(struct net *net, struct plan *plan, int lanes, bool training, struct fail *why)
-{
-    plan->lanes = lanes;
-    int rc = record_plan(net, plan, training, why);
-    if (rc)
-        return rc;
-    plan_drop_unread(plan);
-    plan_alias_copies(plan);
-    if (net->be->ops->joins)
-        plan_join(plan);
-    int shard = training ? 0 : net->be->ops->shard_rows, most = (net->o.max_rows + lanes - 1) / lanes * lanes;
-    plan->rows = shard && shard < most ? shard : most;
-    rc = plan_check(plan, net->be, net->graph, why);
-    return rc ? rc : plan_place(plan, why);
-}
-
-/* Sixteen lanes where every operation has them, whatever the number of rows: a row's bits do not depend on how
- * many others come with it. */
-static int make_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
-{
-    if (net->be->ops->lane_kernels) {
-        int rc = try_plan(net, plan, 16, training, why);
-        if (rc != -E_UNSUPPORTED)
-            return rc;
-        plan_free(plan);
-    }
-    return try_plan(net, plan, 1, training, why);
-}
-
-/* ---- opening: memory ---- */
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-static int alloc(struct net *net, void **out, size_t elements, struct fail *why)
-{
-    return (*out = net->be->ops->alloc(net->be, elements, why)) ? 0 : -E_MEMORY;
-}
-
-/* Host memory that is also the backend's, or a host copy of it. */
-static int alloc_host(struct net *net, float **host, void *device, int64_t floats, struct fail *why)
-{
-    if (net->be->ops->host)
-        *host = device;
-    else if (!(*host = calloc((size_t)floats + 1, sizeof **host)))
-        return fail(why, E_MEMORY, "no memory for %lld values", (long long)floats);
-    return 0;
-}
-
-/* One piece of activations and scratch for each thread where inference goes by shards; training uses the
- * whole as one. */
-static void size_pieces(struct net *net)
-{
-    struct memory *m = &net->memory;
-    size_t threads = (size_t)net->be->threads, element = net->be->ops->element;
-    bool sharded = net->infer.rows < net->o.max_rows || net->be->ops->shard_rows;
-    m->activation_piece = (size_t)net->infer.row_activations * (size_t)net->infer.rows;
-    m->activation_piece = (m->activation_piece * element + 4095) / 4096 * 4096 / element;
-    m->scratch_piece = larger(plan_scratch(&net->infer, net->be), plan_scratch(&net->train, net->be));
-    net->activations = larger(m->activation_piece * (sharded ? threads : 1),
-                              (size_t)net->train.row_activations * (size_t)net->train.rows);
-    net->scratch = m->scratch_piece * threads;
-}
-
-static int alloc_memory(struct net *net, struct fail *why)
-{
-    struct memory *m = &net->memory;
-    int64_t rows = net->o.max_rows;
-    int rc;
-    size_pieces(net);
-    net->elements[STORE_INPUT] = (size_t)(net->input_size * rows);
-    net->elements[STORE_OUTPUT] = (size_t)(net->output_size * rows);
-    for (int i = 0; i < STORES; i++)
-        if ((rc = alloc(net, &m->store[i], i == STORE_ACTIVATION ? net->activations : net->elements[i], why)))
-            return rc;
-    size_t scratch = net->scratch / net->be->ops->element;
-    if ((rc = alloc(net, &m->scratch, scratch, why)) ||
-        (rc = alloc_host(net, &net->input, m->store[STORE_INPUT], net->input_size * rows, why)) ||
-        (rc = alloc_host(net, &net->output, m->store[STORE_OUTPUT], net->output_size * rows, why)))
-        return rc;
-    if (net->o.mode != NET_TRAIN)
-        return 0;
-    if ((rc = alloc(net, &net->device_targets, (size_t)(net->output_size * rows), why)) ||
-        (rc = alloc(net, &net->device_sums, (size_t)(LOSS_SUMS * rows), why)) ||
-        (rc = alloc_host(net, &net->targets, net->device_targets, net->output_size * rows, why)))
-        return rc;
-    return alloc_host(net, &net->sums, net->device_sums, LOSS_SUMS * rows, why);
-}
-
-static int check_options(const struct net_options *o, struct fail *why)
-{
-    if (o->max_rows < 1 || o->max_rows > ROWS_MOST)
-        return fail(why, E_USAGE, "%d rows at most: expected 1..%d", o->max_rows, ROWS_MOST);
-    return 0;
-}
-
-/* Uploads the graph's weights and drops the copy. */
-static int upload_params(struct net *net, struct fail *why)
-{
-    int rc = 0;
-    for (int i = 0; !rc && i < net->param_count; i++) {
-        struct graph_param *d = &net->graph->nodes[net->params[i].node].params[net->params[i].index];
-        rc = net_param_set(net, i, d->data, why);
-        free(d->data);
-        d->data = NULL;
-    }
-    return rc;
-}
-
-int net_open(struct net **out, struct backend *be, const struct graph *g, const struct net_options *o,
-             struct fail *why)
-{
-    int rc = check_options(o, why);
-    if (rc)
-        return rc;
-    struct net *net = calloc(1, sizeof *net);
-    if (!net)
-        return fail(why, E_MEMORY, "no memory for a net");
-    net->be = be;
-    net->o = *o;
-    if ((rc = graph_copy(&net->graph, g, why)) || (rc = graph_init(net->graph, o->seed, why)))
-        goto out;
-    net->input_size = shape_size(net->graph->input);
-    net->output_size = shape_size(graph_output(net->graph));
-    if ((rc = place_params(net, why)) || (rc = make_plan(net, &net->infer, false, why)))
-        goto out;
-    if (o->mode == NET_TRAIN && (rc = make_plan(net, &net->train, true, why)))
-        goto out;
-    if ((rc = alloc_memory(net, why)) || (rc = upload_params(net, why)))
-        goto out;
-    *out = net;
-out:
-    if (rc)
-        net_close(&net);
-    return rc;
-}
-
-void net_close(struct net **netp)
-{
-    struct net *net = *netp;
-    if (!net)
-        return;
-    const struct backend_ops *ops = net->be->ops;
-    if (!ops->host) {
-        free(net->input);
-        free(net->output);
-        free(net->targets);
-        free(net->sums);
-    }
-    for (int i = 0; i < STORES; i++)
-        ops->free(net->be, net->memory.store[i]);
-    ops->free(net->be, net->memory.scratch);
-    ops->free(net->be, net->device_targets);
-    ops->free(net->be, net->device_sums);
-    plan_free(&net->infer);
-    plan_free(&net->train);
-    graph_free(&net->graph);
-    free(net->params);
-    free(net);
-    *netp = NULL;
-}
 
 /* ---- running ---- */
 
@@ -353,11 +55,6 @@ static void to_host(struct net *net, float *host, const void *device, int64_t n)
         net->be->ops->download(net->be, host, device, n);
 }
 
-static int sync_backend(struct net *net, struct fail *why)
-{
-    return net->be->ops->sync ? net->be->ops->sync(net->be, why) : 0;
-}
-
 static void run_forward(struct net *net, const struct plan *plan, struct span *s)
 {
     s->begin = 0;
@@ -375,7 +72,7 @@ int net_forward(struct net *net, int rows, struct fail *why)
     if (rc)
         return rc;
     run_forward(net, &net->infer, &s);
-    return sync_backend(net, why);
+    return net_sync(net, why);
 }
 
 /* ---- losses ---- */
@@ -460,7 +157,7 @@ int net_evaluate(struct net *net, const struct loss_type *loss, int rows, const 
         return rc;
     run_forward(net, &net->infer, &s);
     run_loss(net, loss, rows, t->labels != NULL, NULL);
-    if ((rc = sync_backend(net, why)))
+    if ((rc = net_sync(net, why)))
         return rc;
     add_sums(net, rows, sum);
     return 0;
@@ -486,7 +183,7 @@ int net_accumulate(struct net *net, const struct loss_type *loss, int rows, cons
     s.end = net->train.count;
     if (rows)
         net->be->ops->steps(net->be, &net->train, &net->memory, &s);
-    if ((rc = sync_backend(net, why)))
+    if ((rc = net_sync(net, why)))
         return rc;
     add_sums(net, rows, sum);
     return 0;
@@ -513,5 +210,5 @@ int net_step(struct net *net, struct optimizer *opt, double lr, double weight, s
     net->be->ops->run(net->be, opt->type->op, &c, net->memory.scratch);
     net->be->ops->zero(net->be, net->memory.store[STORE_GRADIENT], count);
     opt->steps++;
-    return sync_backend(net, why);
+    return net_sync(net, why);
 }

@@ -1,4 +1,4 @@
-/* A net's insides, for net.c, net_params.c, optim.c and tests. */
+/* A net's insides, for net_open.c, net.c, net_params.c, optim.c and tests. */
 #ifndef ENGINE_NET_INSIDE_H
 #define ENGINE_NET_INSIDE_H
 
@@ -28,6 +28,12 @@ struct net {
     float *targets, *sums; /* host, as the above */
     void *device_targets, *device_sums;
 };
+
+/* Waits for the backend and returns the first error since the last time. */
+static inline int net_sync(struct net *net, struct fail *why)
+{
+    return net->be->ops->sync ? net->be->ops->sync(net->be, why) : 0;
+}
 
 /* What an optimiser gives net_step: one operation over all parameters. */
 struct optimizer {

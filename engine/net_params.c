@@ -27,11 +27,6 @@ struct shape net_param_shape(const struct net *net, int i)
     return described(net, i)->shape;
 }
 
-static int sync_backend(struct net *net, struct fail *why)
-{
-    return net->be->ops->sync ? net->be->ops->sync(net->be, why) : 0;
-}
-
 static int check_index(const struct net *net, int i, struct fail *why)
 {
     if (i < 0 || i >= net->param_count)
@@ -50,7 +45,7 @@ int net_param_get(struct net *net, int i, float *values, struct fail *why)
         return -E_USAGE;
     const struct net_param *p = &net->params[i];
     net->be->ops->download(net->be, values, at(net, p->store, p), p->size);
-    return sync_backend(net, why);
+    return net_sync(net, why);
 }
 
 int net_param_set(struct net *net, int i, const float *values, struct fail *why)
@@ -59,7 +54,7 @@ int net_param_set(struct net *net, int i, const float *values, struct fail *why)
         return -E_USAGE;
     const struct net_param *p = &net->params[i];
     net->be->ops->upload(net->be, at(net, p->store, p), values, p->size);
-    return sync_backend(net, why);
+    return net_sync(net, why);
 }
 
 int net_gradient_get(struct net *net, int i, float *values, struct fail *why)
@@ -70,7 +65,7 @@ int net_gradient_get(struct net *net, int i, float *values, struct fail *why)
     if (net->o.mode != NET_TRAIN || p->store != STORE_PARAM)
         return fail(why, E_USAGE, "%s has no gradient", net_param_name(net, i));
     net->be->ops->download(net->be, values, at(net, STORE_GRADIENT, p), p->size);
-    return sync_backend(net, why);
+    return net_sync(net, why);
 }
 
 int net_save(struct net *net, struct graph *g, struct fail *why)
@@ -90,7 +85,7 @@ int net_save(struct net *net, struct graph *g, struct fail *why)
             return fail(why, E_MEMORY, "no memory for %s", d->name);
         net->be->ops->download(net->be, n->params[p->index].data, at(net, p->store, p), p->size);
     }
-    return sync_backend(net, why);
+    return net_sync(net, why);
 }
 
 /* ---- the plan in words ---- */
@@ -128,7 +123,8 @@ void net_digest(const struct net *net, char out[65])
     memset(out, 0, 65);
     if (!f)
         return;
-    fprintf(f, "%s\nrows %d\n", net->be->arithmetic, net->o.max_rows);
+    fprintf(f, "%s, %d and %d lanes\nrows %d\n", net->be->arithmetic, net->infer.lanes, net->train.lanes,
+            net->o.max_rows);
     plan_print(&net->infer, net->graph, f);
     plan_print(&net->train, net->graph, f);
     fclose(f);

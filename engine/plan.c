@@ -1,4 +1,4 @@
-/* Passes over recorded steps, and running them. Recording is recorder.c; which layers record is net.c.
+/* Passes over recorded steps, and running them. Recording is recorder.c; which layers record is net_open.c.
  * Next to read: backend_ops.h. */
 #include "engine/plan.h"
 

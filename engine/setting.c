@@ -1,21 +1,12 @@
-/* Settings by table: defaults, reading, bounds and errors with their place. The YAML tree is files/yaml.c,
- * printing and help are setting_print.c. */
-#include "engine/setting.h"
+/* Settings by table: values of every type from words, bounds, defaults, copies. Reading YAML and single keys is
+ * setting_read.c, printing and help setting_print.c. */
+#include "engine/setting_inside.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { WORDS_MOST = 256, KEY_MOST = 256 };
-
-/* A value as it was written: one word, or the items of a list. */
-struct words {
-    int n;
-    bool list;
-    const char *v[WORDS_MOST];
-};
 
 /* ---- nearest word ---- */
 
@@ -59,7 +50,7 @@ const char *setting_nearest(const char *written, const char *const *words, int n
 
 /* ---- one value ---- */
 
-static void *field(const struct setting *s, const void *of)
+void *setting_field(const struct setting *s, const void *of)
 {
     return (char *)of + s->offset;
 }
@@ -150,7 +141,7 @@ static void strings_free(struct setting_strings *list)
     *list = (struct setting_strings){0};
 }
 
-static int parse_strings(const struct setting *s, const struct words *w, struct setting_strings *out,
+static int parse_strings(const struct setting *s, const struct setting_words *w, struct setting_strings *out,
                          struct fail *why)
 {
     struct setting_strings list = {.v = calloc((size_t)w->n + 1, sizeof *list.v)};
@@ -167,7 +158,7 @@ static int parse_strings(const struct setting *s, const struct words *w, struct 
     return 0;
 }
 
-static int parse_ints(const struct setting *s, const struct words *w, struct setting_ints *out,
+static int parse_ints(const struct setting *s, const struct setting_words *w, struct setting_ints *out,
                       struct fail *why)
 {
     struct setting_ints list = {0};
@@ -181,7 +172,7 @@ static int parse_ints(const struct setting *s, const struct words *w, struct set
     return 0;
 }
 
-static int parse_set(const struct setting *s, const struct words *w, unsigned *out, struct fail *why)
+static int parse_set(const struct setting *s, const struct setting_words *w, unsigned *out, struct fail *why)
 {
     unsigned set = 0;
     for (int i = 0, bit, rc; i < w->n; i++) {
@@ -193,9 +184,9 @@ static int parse_set(const struct setting *s, const struct words *w, unsigned *o
     return 0;
 }
 
-static int assign(const struct setting *s, void *into, const struct words *w, struct fail *why)
+int setting_assign(const struct setting *s, void *into, const struct setting_words *w, struct fail *why)
 {
-    void *at = field(s, into);
+    void *at = setting_field(s, into);
     bool takes_list = s->type == SETTING_SET || s->type == SETTING_INTS || s->type == SETTING_STRINGS;
     if (!takes_list && w->list)
         return fail(why, E_CONFIG, "%s: expected one value, found a list", s->key);
@@ -224,8 +215,8 @@ static int assign(const struct setting *s, void *into, const struct words *w, st
 
 /* ---- maps ---- */
 
-static int map_set(struct setting_map *m, const char *key, const char *value, int line, int column,
-                   struct fail *why)
+int setting_map_set(struct setting_map *m, const char *key, const char *value, int line, int column,
+                    struct fail *why)
 {
     int at = 0;
     char *copy = strdup(value), *name = NULL;
@@ -270,7 +261,7 @@ const char *setting_map_get(const struct setting_map *m, const char *key)
 /* ---- text: "64", "[a, b]", "a, b" ---- */
 
 /* Cuts `text` into words in place. */
-static void split(char *text, struct words *w)
+static void split(char *text, struct setting_words *w)
 {
     size_t length = strlen(text);
     char *save = NULL;
@@ -289,19 +280,19 @@ static void split(char *text, struct words *w)
     }
 }
 
-static int assign_text(const struct setting *s, void *into, const char *text, struct fail *why)
+int setting_assign_text(const struct setting *s, void *into, const char *text, struct fail *why)
 {
-    struct words w = {0};
+    struct setting_words w = {0};
     if (s->type != SETTING_SET && s->type != SETTING_INTS && s->type != SETTING_STRINGS) {
         w.n = 1;
         w.v[0] = text;
-        return assign(s, into, &w, why);
+        return setting_assign(s, into, &w, why);
     }
     char *copy = strdup(text);
     if (!copy)
         return fail(why, E_MEMORY, "no memory for %s", s->key);
     split(copy, &w);
-    int rc = assign(s, into, &w, why);
+    int rc = setting_assign(s, into, &w, why);
     free(copy);
     return rc;
 }
@@ -324,14 +315,14 @@ int setting_defaults(const struct setting *table, void *into, struct fail *why)
 {
     int rc = 0;
     for (const struct setting *s = table; s->key; s++)
-        memset(field(s, into), 0, field_size(s->type));
+        memset(setting_field(s, into), 0, field_size(s->type));
     for (const struct setting *s = table; !rc && s->key; s++) {
         if (s->type == SETTING_STRING && !s->fallback) { /* never NULL, and its length is not checked */
             struct setting free_length = *s;
             free_length.min = free_length.max = 0;
-            rc = assign_text(&free_length, into, "", why);
+            rc = setting_assign_text(&free_length, into, "", why);
         } else if (s->fallback && s->type != SETTING_MAP)
-            rc = assign_text(s, into, s->fallback, why);
+            rc = setting_assign_text(s, into, s->fallback, why);
     }
     if (rc)
         setting_free(table, into);
@@ -341,7 +332,7 @@ int setting_defaults(const struct setting *table, void *into, struct fail *why)
 void setting_free(const struct setting *table, void *what)
 {
     for (const struct setting *s = table; s->key; s++) {
-        void *at = field(s, what);
+        void *at = setting_field(s, what);
         if (s->type == SETTING_STRING)
             free(*(char **)at);
         else if (s->type == SETTING_STRINGS)
@@ -355,7 +346,7 @@ void setting_free(const struct setting *table, void *what)
 static int copy_field(const struct setting *s, void *to, const void *from, struct fail *why)
 {
     struct setting unbounded = *s;
-    struct words w = {0};
+    struct setting_words w = {0};
     int rc = 0;
     unbounded.min = unbounded.max = 0;
     if (s->type == SETTING_STRING)
@@ -372,7 +363,8 @@ static int copy_field(const struct setting *s, void *to, const void *from, struc
     }
     const struct setting_map *m = from;
     for (int i = 0; !rc && i < m->count; i++)
-        rc = map_set(to, m->pairs[i].key, m->pairs[i].value, m->pairs[i].line, m->pairs[i].column, why);
+        rc = setting_map_set(to, m->pairs[i].key, m->pairs[i].value, m->pairs[i].line, m->pairs[i].column,
+                             why);
     return rc;
 }
 
@@ -381,143 +373,6 @@ int setting_copy(const struct setting *table, void *to, const void *from, struct
     int rc = 0;
     setting_free(table, to);
     for (const struct setting *s = table; !rc && s->key; s++)
-        rc = copy_field(s, field(s, to), field(s, from), why);
-    return rc;
-}
-
-static const struct setting *find(const struct setting *table, const char *key)
-{
-    for (const struct setting *s = table; s->key; s++)
-        if (!strcmp(s->key, key))
-            return s;
-    return NULL;
-}
-
-static const char *nearest_key(const struct setting *table, const char *key)
-{
-    const char *words[512];
-    int n = 0;
-    for (; table[n].key && n < 512; n++)
-        words[n] = table[n].key;
-    return n ? setting_nearest(key, words, n) : "(none)";
-}
-
-int setting_set(const struct setting *table, void *into, const char *key, const char *value,
-                const char *where, struct fail *why)
-{
-    const struct setting *s = find(table, key);
-    int rc;
-    if (!s) {
-        for (s = table; s->key; s++) {
-            size_t length = strlen(s->key);
-            if (s->type == SETTING_MAP && !strncmp(key, s->key, length) && key[length] == '.' &&
-                key[length + 1])
-                return map_set(field(s, into), key + length + 1, value, 0, 0, why);
-        }
-        return fail(why, E_CONFIG, "%s: unknown key %.120s, nearest is %s", where, key,
-                    nearest_key(table, key));
-    }
-    if ((rc = assign_text(s, into, value, why)))
-        rc = why ? fail_prefix(why, "%s", where) : rc;
-    return rc;
-}
-
-/* ---- YAML ---- */
-
-static int assign_map(const struct setting *s, void *into, const struct yaml_doc *doc,
-                      const struct yaml_node *n, struct fail *why)
-{
-    int rc = 0;
-    const char *text = yaml_scalar(n);
-    if (text && !*text) /* "kafka:" and nothing under it */
-        return 0;
-    if (yaml_kind(n) != YAML_MAPPING)
-        return yaml_fail(doc, n, why, "%s: expected a mapping of names to values", s->key);
-    for (int i = 0; !rc && i < yaml_count(n); i++) {
-        const struct yaml_node *item = yaml_item(n, i), *key = yaml_key_node(n, i);
-        if (!yaml_scalar(item))
-            return yaml_fail(doc, item, why, "%s.%s: expected one value", s->key, yaml_key(n, i));
-        rc =
-            map_set(field(s, into), yaml_key(n, i), yaml_scalar(item), yaml_line(key), yaml_column(key), why);
-    }
-    return rc;
-}
-
-static int assign_node(const struct setting *s, void *into, const struct yaml_doc *doc,
-                       const struct yaml_node *n, struct fail *why)
-{
-    struct words w = {.list = yaml_kind(n) == YAML_LIST};
-    struct fail inner;
-    if (s->type == SETTING_MAP)
-        return assign_map(s, into, doc, n, why);
-    if (yaml_kind(n) == YAML_MAPPING)
-        return yaml_fail(doc, n, why, "%s: expected a value, found a mapping", s->key);
-    if (yaml_count(n) > WORDS_MOST)
-        return yaml_fail(doc, n, why, "%s: more than %d items", s->key, WORDS_MOST);
-    if (!w.list)
-        w.v[w.n++] = yaml_scalar(n);
-    for (int i = 0; w.list && i < yaml_count(n); i++) {
-        if (!(w.v[w.n++] = yaml_scalar(yaml_item(n, i))))
-            return yaml_fail(doc, yaml_item(n, i), why, "%s: expected a list of plain values", s->key);
-    }
-    int rc = assign(s, into, &w, &inner);
-    return rc ? yaml_fail(doc, n, why, "%s", inner.text) : 0;
-}
-
-static bool is_section(const struct setting *table, const char *key)
-{
-    size_t length = strlen(key);
-    for (const struct setting *s = table; s->key; s++)
-        if (!strncmp(s->key, key, length) && s->key[length] == '.')
-            return true;
-    return false;
-}
-
-static int read_section(const struct setting *table, void *into, const struct yaml_doc *doc,
-                        const struct yaml_node *mapping, const char *prefix, struct fail *why)
-{
-    const char *text = yaml_scalar(mapping);
-    int rc = 0;
-    if (text && !*text) /* a section with nothing under it */
-        return 0;
-    if (yaml_kind(mapping) != YAML_MAPPING)
-        return yaml_fail(doc, mapping, why, "%s: expected a mapping of keys", *prefix ? prefix : "settings");
-    for (int i = 0; !rc && i < yaml_count(mapping); i++) {
-        char key[KEY_MOST];
-        int n = snprintf(key, sizeof key, "%s%s%s", prefix, *prefix ? "." : "", yaml_key(mapping, i));
-        const struct setting *s = n < KEY_MOST ? find(table, key) : NULL;
-        if (s)
-            rc = assign_node(s, into, doc, yaml_item(mapping, i), why);
-        else if (n < KEY_MOST && is_section(table, key))
-            rc = read_section(table, into, doc, yaml_item(mapping, i), key, why);
-        else
-            rc = yaml_fail(doc, yaml_key_node(mapping, i), why, "unknown key %.120s, nearest is %s", key,
-                           nearest_key(table, key));
-    }
-    return rc;
-}
-
-/* Is "a.b" there, as {a: {b: ...}} or {a.b: ...}? */
-static bool is_given(const struct yaml_node *mapping, const char *key)
-{
-    if (!mapping || yaml_kind(mapping) != YAML_MAPPING)
-        return false;
-    if (yaml_get(mapping, key))
-        return true;
-    for (int i = 0; i < yaml_count(mapping); i++) {
-        size_t length = strlen(yaml_key(mapping, i));
-        if (!strncmp(key, yaml_key(mapping, i), length) && key[length] == '.')
-            return is_given(yaml_item(mapping, i), key + length + 1);
-    }
-    return false;
-}
-
-int setting_read(const struct setting *table, void *into, const struct yaml_doc *doc,
-                 const struct yaml_node *mapping, struct fail *why)
-{
-    int rc = read_section(table, into, doc, mapping, "", why);
-    for (const struct setting *s = table; !rc && s->key; s++)
-        if (!s->fallback && !is_given(mapping, s->key))
-            rc = yaml_fail(doc, mapping, why, "key %s is missing: %s", s->key, s->help);
+        rc = copy_field(s, setting_field(s, to), setting_field(s, from), why);
     return rc;
 }

@@ -1,5 +1,4 @@
-/* Shapes and element types as values. Tensors themselves are views made by plan.c.
- * Next to read: arena.h, where their memory comes from. */
+/* Shapes and element types as values. Tensors of a running net are values of its plan (plan.h). */
 #include "engine/tensor.h"
 
 #include <math.h>

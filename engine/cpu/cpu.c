@@ -82,9 +82,9 @@ static int cpu_open(struct backend *be, int threads, struct fail *why)
     if (config[version])
         version += 1 + (int)strcspn(config + version + 1, " ");
     cpu->lanes = choose_lanes(&set);
-    snprintf(be->arithmetic, sizeof be->arithmetic, "cpu, %.*s %s, %s", version, config,
+    snprintf(be->arithmetic, sizeof be->arithmetic, "%s, %.*s %s, %s", be->ops->name, version, config,
              openblas_get_corename(), set);
-    snprintf(be->text, sizeof be->text, "cpu: %d thread%s, %.*s %s, %s", be->threads,
+    snprintf(be->text, sizeof be->text, "%s: %d thread%s, %.*s %s, %s", be->ops->name, be->threads,
              be->threads == 1 ? "" : "s", version, config, openblas_get_corename(), set);
     int rc = pool_open(&cpu->pool, be->threads, why);
     if (rc)
@@ -236,6 +236,25 @@ const struct backend_ops cpu_backend = {
     .zero = cpu_zero,
     .kernels = kernels,
     .lane_kernels = cpu_lane_kernels,
+    .run = cpu_run,
+    .steps = cpu_steps,
+};
+
+/* One lane only: for tests, and to compare. */
+const struct backend_ops cpu1_backend = {
+    .name = "cpu1",
+    .element = sizeof(float),
+    .host = true,
+    .joins = true,
+    .shard_rows = SHARD_ROWS,
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_upload,
+    .download = cpu_download,
+    .zero = cpu_zero,
+    .kernels = kernels,
     .run = cpu_run,
     .steps = cpu_steps,
 };

@@ -4,7 +4,7 @@
 
 #include "engine/backend_ops.h"
 
-extern const struct backend_ops cpu_backend;
+extern const struct backend_ops cpu_backend, cpu1_backend;
 
 #define CPU_KERNEL(name) void name(const struct call *c, int64_t begin, int64_t end, void *scratch)
 

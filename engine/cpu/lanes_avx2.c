@@ -9,7 +9,12 @@
 #define LANES_PIXELS 2
 #define LANES_TABLE  lanes_avx2_kernels
 
-#include "engine/cpu/lanes_conv.h"
+#include "engine/cpu/lanes_conv.h" /* the order matters */
+
+#include "engine/cpu/lanes_gradient.h"
+
+#include "engine/cpu/lanes_dense.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #ifdef __clang__

@@ -1,5 +1,5 @@
 /* The other operations at sixteen lanes. Loops over the lanes of a pixel are left to the compiler's vectoriser;
- * what looks at values one by one is the one-lane kernel over longer rows. Included after lanes_conv.h. */
+ * what looks at values one by one is the one-lane kernel over longer rows. Included last. */
 #include "engine/cpu/cpu.h"
 #include "engine/rng.h"
 

@@ -169,11 +169,18 @@ static void lenet_on_cpu(void **state)
     check_lenet("cpu");
 }
 
+static void lenet_on_cpu_at_one_lane(void **state)
+{
+    (void)state;
+    check_lenet("cpu1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lenet_on_ref),
         cmocka_unit_test(lenet_on_cpu),
+        cmocka_unit_test(lenet_on_cpu_at_one_lane),
     };
     return cmocka_run_group_tests_name("goldens", tests, NULL, NULL);
 }

@@ -81,13 +81,14 @@ static void check(int rc, const struct fail *why)
         fail_msg("%s", why->text);
 }
 
-static void open_rig(struct rig *rig, int threads, int max_rows)
+/* backend: "cpu", at sixteen lanes, or "cpu1", at one. Tests get it as their state. */
+static void open_rig(struct rig *rig, const char *backend, int threads, int max_rows)
 {
     struct fail why;
     struct net_options o = {NET_TRAIN, max_rows, 11};
     *rig = (struct rig){0};
     check(network_parse(&rig->graph, "rig.yaml", network, sizeof network - 1, &why), &why);
-    check(backend_open(&rig->be, "cpu", threads, &why), &why);
+    check(backend_open(&rig->be, backend, threads, &why), &why);
     check(net_open(&rig->net, rig->be, rig->graph, &o, &why), &why);
     struct optim_settings s = {0.9, 0.0001, 0.0005};
     check(optim_open(&rig->opt, rig->net, "sgd", &s, &why), &why);
@@ -162,14 +163,13 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
     static const int threads[] = {2, 3, 4};
     struct rig one;
     char digest[2][65];
-    (void)state;
-    open_rig(&one, 1, MOST_ROWS);
+    open_rig(&one, *state, 1, MOST_ROWS);
     for (int step = 0; step < 4; step++)
         train_step(&one, MOST_ROWS - step, step);
     net_digest(one.net, digest[0]);
     for (int i = 0; i < 3; i++) {
         struct rig many;
-        open_rig(&many, threads[i], MOST_ROWS);
+        open_rig(&many, *state, threads[i], MOST_ROWS);
         for (int step = 0; step < 4; step++)
             train_step(&many, MOST_ROWS - step, step);
         assert_same_parameters(one.net, many.net);
@@ -187,8 +187,7 @@ static void a_row_does_not_see_its_neighbours(void **state)
     struct rig rig;
     struct fail why;
     float alone[OUTPUTS];
-    (void)state;
-    open_rig(&rig, 2, MOST_ROWS);
+    open_rig(&rig, *state, 2, MOST_ROWS);
     put_row(rig.net, 0, 0);
     check(net_forward(rig.net, 1, &why), &why);
     memcpy(alone, net_output(rig.net), sizeof alone);
@@ -209,10 +208,9 @@ static void ten_steps_are_five_and_five(void **state)
     struct rig whole, first, second;
     struct fail why;
     int64_t steps;
-    (void)state;
-    open_rig(&whole, 2, 32);
-    open_rig(&first, 1, 32);
-    open_rig(&second, 3, 32);
+    open_rig(&whole, *state, 2, 32);
+    open_rig(&first, *state, 1, 32);
+    open_rig(&second, *state, 3, 32);
     for (int step = 0; step < 10; step++)
         train_step(&whole, 32, step);
     for (int step = 0; step < 5; step++)
@@ -244,9 +242,8 @@ static void micro_batches_sum_to_the_whole(void **state)
     struct fail why;
     int32_t labels[32];
     struct loss_sum a = {0}, b = {0};
-    (void)state;
-    open_rig(&whole, 1, 32);
-    open_rig(&parts, 1, 32);
+    open_rig(&whole, *state, 1, 32);
+    open_rig(&parts, *state, 1, 32);
     for (int i = 0; i < 32; i++) {
         labels[i] = i % OUTPUTS;
         put_row(whole.net, i, i);
@@ -289,8 +286,7 @@ static void evaluation_is_inference(void **state)
     struct target t = {.labels = labels};
     struct loss_sum sum = {0};
     float out[4 * OUTPUTS];
-    (void)state;
-    open_rig(&rig, 1, 4);
+    open_rig(&rig, *state, 1, 4);
     for (int i = 0; i < 4; i++)
         put_row(rig.net, i, i);
     check(net_forward(rig.net, 4, &why), &why);
@@ -320,7 +316,7 @@ static void nothing_is_allocated_while_running(void **state)
 #if COUNTS_ALLOCATIONS
     struct rig rig;
     struct fail why;
-    open_rig(&rig, 2, 48);
+    open_rig(&rig, *state, 2, 48);
     train_step(&rig, 48, 0); /* OpenBLAS makes its buffers at first use */
     check(net_forward(rig.net, 48, &why), &why);
     long before = atomic_load(&allocations);
@@ -342,8 +338,7 @@ static void saved_weights_open_the_same_net(void **state)
     struct net *again = NULL;
     struct net_options o = {NET_INFER, 3, 999};
     float out[3 * OUTPUTS];
-    (void)state;
-    open_rig(&rig, 1, 32);
+    open_rig(&rig, *state, 1, 32);
     train_step(&rig, 32, 0);
     check(net_save(rig.net, rig.graph, &why), &why);
     check(net_open(&again, rig.be, rig.graph, &o, &why), &why);
@@ -378,7 +373,7 @@ static void mistakes_are_named(void **state)
     struct loss_sum sum = {0};
     const struct loss_type *loss = loss_find("cross_entropy");
     (void)state;
-    open_rig(&rig, 1, 4);
+    open_rig(&rig, "cpu", 1, 4);
     expect(net_open(&net, rig.be, rig.graph, &(struct net_options){NET_INFER, 0, 1}, &why), E_USAGE, &why,
            "1..65536");
     expect(net_forward(rig.net, 5, &why), E_USAGE, &why, "0..4");
@@ -430,13 +425,20 @@ static void a_probability_before_a_loss_of_logits_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
-        cmocka_unit_test(a_row_does_not_see_its_neighbours),
-        cmocka_unit_test(ten_steps_are_five_and_five),
-        cmocka_unit_test(micro_batches_sum_to_the_whole),
-        cmocka_unit_test(evaluation_is_inference),
-        cmocka_unit_test(nothing_is_allocated_while_running),
-        cmocka_unit_test(saved_weights_open_the_same_net),
+        cmocka_unit_test_prestate(any_number_of_threads_gives_the_same_bits, "cpu"),
+        cmocka_unit_test_prestate(any_number_of_threads_gives_the_same_bits, "cpu1"),
+        cmocka_unit_test_prestate(a_row_does_not_see_its_neighbours, "cpu"),
+        cmocka_unit_test_prestate(a_row_does_not_see_its_neighbours, "cpu1"),
+        cmocka_unit_test_prestate(ten_steps_are_five_and_five, "cpu"),
+        cmocka_unit_test_prestate(ten_steps_are_five_and_five, "cpu1"),
+        cmocka_unit_test_prestate(micro_batches_sum_to_the_whole, "cpu"),
+        cmocka_unit_test_prestate(micro_batches_sum_to_the_whole, "cpu1"),
+        cmocka_unit_test_prestate(evaluation_is_inference, "cpu"),
+        cmocka_unit_test_prestate(evaluation_is_inference, "cpu1"),
+        cmocka_unit_test_prestate(nothing_is_allocated_while_running, "cpu"),
+        cmocka_unit_test_prestate(nothing_is_allocated_while_running, "cpu1"),
+        cmocka_unit_test_prestate(saved_weights_open_the_same_net, "cpu"),
+        cmocka_unit_test_prestate(saved_weights_open_the_same_net, "cpu1"),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(a_probability_before_a_loss_of_logits_is_an_error),
     };

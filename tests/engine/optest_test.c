@@ -491,7 +491,7 @@ static void every_case_agrees_at_sixteen_lanes(void **state)
 
 static void every_operation_has_a_case_and_kernels(void **state)
 {
-    static const char *const names[] = {"cpu", "ref", "ref64"};
+    static const char *const names[] = {"cpu", "cpu1", "ref", "ref64"};
     struct fail why;
     (void)state;
     for (int op = 0; op < OPS; op++) {
@@ -501,7 +501,7 @@ static void every_operation_has_a_case_and_kernels(void **state)
         if (!found)
             fail_msg("no case for %s", op_name((enum op)op));
     }
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct backend *be = NULL;
         assert_int_equal(backend_open(&be, names[i], 1, &why), 0);
         assert_string_equal(backend_name(be), names[i]);
