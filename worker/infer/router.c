@@ -7,7 +7,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
 
-enum { NETS = 32, KEPT = 8, NAMES = 32, SPEC = 256, CATCH_UP_MS = 5000 };
+enum { NETS = 32, KEPT = 8, NAMES = 32, SPEC = 256, CATCH_UP_MS = 5000, REPAIR_MS = 2000 };
 
 /* What a name meant at the follower's change count; good while that stands. */
 struct meaning {
@@ -17,6 +17,7 @@ struct meaning {
     char variant[102];
     struct served *served; /* NULL: unknown */
     int64_t looked_ms;     /* unknown: everything stable at this time had been read */
+    int64_t repair_ms;     /* known but broken: when the artefact is looked at again; 0: not so */
     struct fail unknown;
 };
 
@@ -97,12 +98,18 @@ static int served_find(struct router *r, struct model *m, struct served **out, s
             *out = s;
             return 0;
         }
-    int rc = served_open(r, m, out, why);
-    if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE) {
-        why->code = E_UNKNOWN_MODEL; /* the version is there but cannot be served here */
-        rc = -E_UNKNOWN_MODEL;
-    }
-    return rc;
+    return served_open(r, m, out, why);
+}
+
+/* The version is there but cannot be served here: for the request that is an unknown model. Reading a large broken file
+ * for every record would hold up the others, so that is done now and then. */
+static int broken(struct meaning *n, struct fail *why)
+{
+    if (strcmp(n->unknown.text, why->text) != 0)
+        log_event(LOG_ERROR, "a model cannot be served", "text", why->text, NULL);
+    n->looked_ms = n->repair_ms = clock_ms() + REPAIR_MS;
+    why->code = E_UNKNOWN_MODEL;
+    return -E_UNKNOWN_MODEL;
 }
 
 static struct meaning *meaning_of(struct router *r, struct span spec)
@@ -126,6 +133,7 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
 {
     struct model *m = NULL;
     n->served = NULL;
+    n->repair_ms = 0;
     n->changes = follower_changes(r->follower);
     int rc = follower_find(r->follower, spec, &m, n->variant, why);
     if (rc == -E_UNKNOWN_MODEL) {
@@ -138,6 +146,8 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
     }
     if (!rc)
         rc = served_find(r, m, &n->served, why);
+    if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE)
+        rc = broken(n, why);
     if (rc == -E_UNKNOWN_MODEL)
         n->unknown = *why;
     else if (rc)
@@ -158,7 +168,8 @@ int router_find(struct router *r, struct span spec, int64_t timestamp_ms, struct
         rc = fail(why, E_BAD_REQUEST, "model: a name of %zu bytes", spec.size);
     } else {
         struct meaning *n = meaning_of(r, spec);
-        bool fresh = n && n->changes == follower_changes(r->follower);
+        bool fresh =
+            n && n->changes == follower_changes(r->follower) && (!n->repair_ms || clock_ms() < n->repair_ms);
         if (!fresh || (!n->served && timestamp_ms > n->looked_ms)) {
             n = n ? n : meaning_new(r, spec);
             rc = resolve(r, spec, n, why);

@@ -273,8 +273,8 @@ int follower_find(struct follower *f, struct span spec, struct model **out, char
         goto out;
     rc = model_load(out, f->settings->models_store, &version, why);
     if (rc && rc != -E_IO && rc != -E_MEMORY) {
-        rc = -E_UNKNOWN_MODEL;
-        why->code = E_UNKNOWN_MODEL;
+        rc = -E_FILE;
+        why->code = E_FILE;
     }
     if (rc)
         goto out;

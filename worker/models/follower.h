@@ -19,7 +19,8 @@ int follower_catch_up(struct follower *f, int timeout_ms, struct fail *why);
 /* Counts up with every event that was applied: while it stands, what was resolved stays right. */
 uint64_t follower_changes(struct follower *f);
 /* The model that `spec` ("name", "name@alias", "name@version") means now, held for the caller, and the variant's name in
- * variant[102]. E_UNKNOWN_MODEL: there is none, or it cannot be loaded (the text says which). E_IO: the store failed; E_BAD_REQUEST. */
+ * variant[102]. E_UNKNOWN_MODEL: there is none. E_FILE: there is one, its artefact cannot be loaded. E_IO: the store failed;
+ * E_BAD_REQUEST. */
 int follower_find(struct follower *f, struct span spec, struct model **out, char variant[102],
                   struct fail *why);
 

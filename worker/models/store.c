@@ -146,8 +146,10 @@ static int file_get(const char *path, void **bytes, size_t *size, struct fail *w
     char *at = NULL;
     size_t got = 0;
     int rc = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return fail(why, E_FILE, "%s: %s", path, strerror(errno));
+    if (fd < 0) /* of the store, the process or the machine, not of the file: worth another try */
+        return fail(why, E_IO, "%s: %s", path, strerror(errno));
     if (fstat(fd, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size > MAX_BYTES) {
         rc = fail(why, E_FILE, "%s: not a plain file of at most 4 GiB", path);
         goto out;
@@ -162,7 +164,7 @@ static int file_get(const char *path, void **bytes, size_t *size, struct fail *w
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            rc = fail(why, E_FILE, "%s: %zu of %lld bytes could be read: %s", path, got,
+            rc = fail(why, n ? E_IO : E_FILE, "%s: %zu of %lld bytes could be read: %s", path, got,
                       (long long)st.st_size, n ? strerror(errno) : "the file became shorter");
             goto out;
         }

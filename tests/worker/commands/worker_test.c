@@ -304,6 +304,32 @@ static void a_model_promoted_just_before_a_request_is_never_unknown(void **state
     process_kill(&worker);
 }
 
+/* Where unknown models are waited for, so is the file of a known one: put back, it is noticed. */
+static void a_missing_artefact_is_said_and_waited_for(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    char folder[300], aside[300];
+    (void)state;
+    stage_begin(&s);
+    snprintf(folder, sizeof folder, "%s/store/lenet", s.dir);
+    snprintf(aside, sizeof aside, "%s/aside", s.dir);
+    assert_int_equal(rename(folder, aside), 0);
+    stage_worker(&s, &worker,
+                 stage_config(&s, &(struct stage_settings){.slot = "a",
+                                                           .roles = "[infer]",
+                                                           .rest = "inference: {unknown_model: wait}\n"}));
+    request_send(
+        &s, &(struct request){.id = "q", .model = "lenet", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    assert_true(process_wait_text(&worker, "a model cannot be served", 1, 30000));
+    assert_true(process_wait_text(&worker, "waiting for a model", 1, 5000));
+    assert_int_equal(rename(aside, folder), 0);
+    json_t *all = topic_read(&s, "predictions", 1);
+    is_status(by_key(all, "q"), 0, "OK");
+    json_decref(all);
+    process_kill(&worker);
+}
+
 static void missing_topics_are_waited_for(void **state)
 {
     struct stage s;
@@ -343,6 +369,7 @@ int main(void)
         cmocka_unit_test(large_records_are_answered_in_pieces),
         cmocka_unit_test(a_promotion_swaps_without_restart_or_loss),
         cmocka_unit_test(a_model_promoted_just_before_a_request_is_never_unknown),
+        cmocka_unit_test(a_missing_artefact_is_said_and_waited_for),
         cmocka_unit_test(missing_topics_are_waited_for),
         cmocka_unit_test(an_absent_broker_is_waited_for_until_a_stop),
     };

@@ -143,6 +143,23 @@ static void unwritable_is_said(void **state)
     assert_non_null(strstr(why.text, path));
 }
 
+/* The store's trouble is not the file's: what reads again later must be able to tell. */
+static void trouble_is_not_damage(void **state)
+{
+    struct place *p = *state;
+    struct fail why;
+    char path[STORE_URI + 8], uri[STORE_URI + 8];
+    void *bytes;
+    size_t size;
+    snprintf(path, sizeof path, "%s/loop", p->store + strlen("file://"));
+    snprintf(uri, sizeof uri, "%s/loop", p->store);
+    assert_int_equal(store_check(p->store, &why), 0);
+    assert_int_equal(store_get(p->store, uri, "", &bytes, &size, &why), -E_FILE);
+    assert_int_equal(symlink(path, path), 0);
+    assert_int_equal(store_get(p->store, uri, "", &bytes, &size, &why), -E_IO);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -167,6 +184,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(outside_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(list_visits_whole_files, setup, teardown),
         cmocka_unit_test_setup_teardown(unwritable_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(trouble_is_not_damage, setup, teardown),
         cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
