@@ -19,7 +19,8 @@ enum {
     FILE_ROWS = 3000,
     ROWS_PER_RECORD = 4,
     FILE_RECORDS = FILE_ROWS / ROWS_PER_RECORD,
-    KILLS = 5
+    KILLS = 5,
+    ROUNDS = 4
 };
 
 static const char *digits(void)
@@ -141,6 +142,30 @@ static void two_workers_share_the_partitions(void **state)
     process_kill(&a);
 }
 
+/* Partitions change hands while records are pulled: the first record of a new epoch once fell between the two. */
+static void workers_come_and_go(void **state)
+{
+    struct stage s;
+    struct process a = {0}, b = {0};
+    (void)state;
+    stage_begin(&s, broker_shared());
+    struct stage_settings set = {.slot = "a", .roles = "[infer]", .worker = "  membership: dynamic\n"};
+    stage_worker(&s, &a, stage_config(&s, &set));
+    assert_true(process_wait_text(&a, "partitions assigned", 1, 30000));
+    set.slot = "b";
+    const char *config = stage_config(&s, &set);
+    for (int round = 0; round < ROUNDS; round++) {
+        send_all(&s, 2);
+        stage_worker(&s, &b, config);
+        assert_true(process_wait_text(&b, "partitions assigned", 1, 30000));
+        send_all(&s, 2);
+        process_signal(&b, SIGTERM);
+        assert_int_equal(process_wait(&b, 8000), 0);
+    }
+    check(&s, ROUNDS * 4 * FILE_RECORDS, 60);
+    process_kill(&a);
+}
+
 static void a_second_worker_of_a_slot_leaves(void **state)
 {
     struct stage s;
@@ -186,6 +211,7 @@ int main(void)
         cmocka_unit_test(five_kills_leave_one_answer_for_each_record),
         cmocka_unit_test(a_stop_under_load_loses_and_repeats_nothing),
         cmocka_unit_test(two_workers_share_the_partitions),
+        cmocka_unit_test(workers_come_and_go),
         cmocka_unit_test(a_second_worker_of_a_slot_leaves),
         cmocka_unit_test(a_broker_that_dies_twice_is_waited_for),
     };
