@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/service/text.h"
+
 enum { DETAIL_BYTES = 256, TRUNCATED_BYTES = 65536, DLQ_HEADERS = 12, HEADER_OVERHEAD = 64 };
 
 void batch_reset(struct batch *b)
@@ -109,6 +111,23 @@ static size_t detail_size(const char *text)
     return n;
 }
 
+/* The reason may quote a name of the record, cut anywhere; header values are UTF-8. */
+static bool header_detail(struct batch *b, struct header *h, const char *text)
+{
+    char ignored[TEXT_ESCAPE];
+    size_t n = detail_size(text);
+    char *copy = region_copy(&b->mem, text, n);
+    for (char *at = copy; copy && at < copy + n;) {
+        const char *next = at;
+        text_escape(&next, copy + n, ignored);
+        if (next == at + 1 && (unsigned char)*at >= 0x80)
+            *at = '?';
+        at += next - at;
+    }
+    *h = (struct header){"dlq.detail", {copy, n}};
+    return copy != NULL;
+}
+
 /* Original headers but for dlq.* ones, copied; returns how many, or -1. */
 static int copy_headers(struct batch *b, struct header *to, const struct record *r)
 {
@@ -161,7 +180,7 @@ int batch_dead_letter(struct batch *b, const struct record *r, const char *stage
               header_number(b, &h[n + 3], "dlq.timestamp", r->timestamp_ms) &&
               header_text(b, &h[n + 4], "dlq.stage", stage, strlen(stage)) &&
               header_text(b, &h[n + 5], "dlq.reason", name, strlen(name)) &&
-              header_text(b, &h[n + 6], "dlq.detail", reason->text, detail_size(reason->text)) &&
+              header_detail(b, &h[n + 6], reason->text) &&
               header_number(b, &h[n + 7], "dlq.attempts", attempts_next(r)) &&
               header_text(b, &h[n + 8], "dlq.worker", worker, strlen(worker));
     n += 9;

@@ -19,6 +19,8 @@ struct trainer {
     struct backend *be;
     struct history *history;
     int partitions; /* of the jobs topic */
+    int64_t absent; /* the version that version_registry has waited for in vain; 0: none */
+    char absent_model[102];
 };
 
 /* ---- trainer.c ---- */

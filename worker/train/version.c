@@ -17,11 +17,14 @@ int version_registry(struct trainer *t, const char *model, struct registry **out
     int64_t own = history_max_version(t->history, model), until_ms = publish_now_ms() + STABLE_MS;
     for (;;) {
         int rc = registry_load(out, t->settings, TRAIN_TIMEOUT_MS, why);
-        if (rc || registry_max_version(*out, model) >= own)
+        if (rc || registry_max_version(*out, model) >= own ||
+            (t->absent == own && strcmp(t->absent_model, model) == 0))
             return rc;
         if (publish_now_ms() > until_ms) {
             log_event(LOG_WARN, "a version that a job has made is not in the models topic", "model", model,
                       "version", log_text("%lld", (long long)own), NULL);
+            t->absent = own;
+            snprintf(t->absent_model, sizeof t->absent_model, "%s", model);
             return 0;
         }
         registry_free(out);

@@ -109,6 +109,9 @@ static void detail_is_cut_at_a_character(void **state)
     strcpy(reason.text + 255, "\xc3\xa4\xc3\xa4"); /* a two-byte character across byte 256 */
     assert_int_equal(batch_dead_letter(&b, &r, "decode", &reason, "w", LIMIT, &why), 0);
     assert_int_equal(find(&b.outputs[0], "dlq.detail").size, 255);
+    strcpy(reason.text, "name \"\xc3\xa4\xe2\x82\", no"); /* a quoted name that was cut within a character */
+    assert_int_equal(batch_dead_letter(&b, &r, "decode", &reason, "w", LIMIT, &why), 0);
+    is_text(find(&b.outputs[1], "dlq.detail"), "name \"\xc3\xa4??\", no");
     region_free(&b.mem);
 }
 
