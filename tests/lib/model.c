@@ -52,12 +52,13 @@ static void put_event(struct writer *w, const char *topic, const char *key,
     bytes_free(&b);
 }
 
-static size_t lenet_onnx(unsigned seed, void **bytes)
+static size_t network_onnx(const char *yaml, unsigned seed, void **bytes)
 {
     struct fail why;
     struct graph *g = NULL;
-    size_t size, n;
-    const char *yaml = embedded_find("config/lenet.yaml", &size);
+    size_t size = yaml ? strlen(yaml) : 0, n;
+    if (!yaml)
+        yaml = embedded_find("config/lenet.yaml", &size);
     assert_non_null(yaml);
     must(network_parse(&g, "config/lenet.yaml", yaml, size, &why), &why);
     must(graph_init(g, seed, &why), &why);
@@ -68,13 +69,19 @@ static size_t lenet_onnx(unsigned seed, void **bytes)
 
 void stage_model(struct stage *s, const char *model, long version, unsigned seed, bool promote)
 {
+    stage_model_network(s, model, version, seed, promote, NULL);
+}
+
+void stage_model_network(struct stage *s, const char *model, long version, unsigned seed, bool promote,
+                         const char *network)
+{
     struct settings settings;
     struct fail why;
     struct writer *w = NULL;
     struct written at = {-1, -1};
     char uri[STORE_URI], sha256[SHA256_HEX], topic[TOPIC_NAME], key[256];
     void *bytes = NULL;
-    size_t size = lenet_onnx(seed, &bytes);
+    size_t size = network_onnx(network, seed, &bytes);
     stage_settings_load(s, &settings);
     must(store_put(settings.models_store, model, NULL, bytes, size, uri, sha256, &why), &why);
     topic_full_name(&settings, TOPIC_MODELS, topic);

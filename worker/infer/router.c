@@ -146,8 +146,8 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
     }
     if (!rc)
         rc = served_find(r, m, &n->served, why);
-    if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE)
-        rc = broken(n, why);
+    if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE || rc == -E_MEMORY)
+        rc = broken(n, why); /* too large for this machine as well: the other models are served on */
     if (rc == -E_UNKNOWN_MODEL)
         n->unknown = *why;
     else if (rc)

@@ -330,6 +330,31 @@ static void a_missing_artefact_is_said_and_waited_for(void **state)
     process_kill(&worker);
 }
 
+/* A net that needs more memory than there is concerns those who ask for it, not the others. */
+static void a_model_too_large_for_the_machine_leaves_the_others(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    (void)state;
+    stage_begin(&s);
+    stage_model_network(&s, "giant", 1, 1, true,
+                        "network: giant\ninput: [3, 16384, 16384]\nlabels: 10\nlayers:\n"
+                        "  - conv: {filters: 2, kernel: 1}\n  - maxpool: {size: 1024}\n"
+                        "  - maxpool: {size: 16}\n  - dense: {units: 10}\n");
+    worker_begin(&s, &worker);
+    request_send(
+        &s, &(struct request){.id = "g", .model = "giant", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    request_send(
+        &s, &(struct request){.id = "l", .model = "lenet", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
+    json_t *all = topic_read(&s, "predictions", 1);
+    is_status(by_key(all, "l"), 0, "OK");
+    json_decref(all);
+    all = topic_read(&s, "dead-letters", 1);
+    assert_string_equal(header_of(by_key(all, "g"), "dlq.reason"), "unknown_model");
+    json_decref(all);
+    process_kill(&worker);
+}
+
 static void missing_topics_are_waited_for(void **state)
 {
     struct stage s;
@@ -370,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_promotion_swaps_without_restart_or_loss),
         cmocka_unit_test(a_model_promoted_just_before_a_request_is_never_unknown),
         cmocka_unit_test(a_missing_artefact_is_said_and_waited_for),
+        cmocka_unit_test(a_model_too_large_for_the_machine_leaves_the_others),
         cmocka_unit_test(missing_topics_are_waited_for),
         cmocka_unit_test(an_absent_broker_is_waited_for_until_a_stop),
     };
