@@ -12,6 +12,7 @@
 
 #include "worker/commands/command.h"
 #include "worker/infer/runner.h"
+#include "worker/models/store.h"
 #include "worker/service/log.h"
 #include "worker/stream/session.h"
 #include "worker/train/trainer.h"
@@ -106,6 +107,11 @@ static int infer_run(struct service *sv, struct fail *why)
 static int train_run(struct service *sv, struct fail *why)
 {
     static const struct session_role role = {.name = "train", .input = TOPIC_JOBS, .batches = TRAIN_BATCHES};
+    if (store_check(sv->settings->models_store, why)) {
+        fail_prefix(why, "models.store");
+        why->code = E_CONFIG; /* at the start only: a disk that fills up later fails jobs, not the worker */
+        return -E_CONFIG;
+    }
     log_event(LOG_INFO, "ready", "role", role.name, "slot", sv->settings->worker_slot, NULL);
     return session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
 }
@@ -140,7 +146,10 @@ static void leave_on_time(struct service *sv)
     for (int waited_ms = 0; sv->running > 0; waited_ms += 20) {
         if (waited_ms > STOP_MS) {
             log_event(LOG_WARN, "left before everything was closed", NULL);
-            _exit(0);
+            pthread_mutex_lock(&sv->lock); /* never given back: the first reason stays while it is said */
+            if (sv->first.code)
+                fprintf(stderr, "millrace: worker: %s\n", sv->first.text);
+            _exit(fail_exit(sv->first.code));
         }
         wait_a_little();
     }

@@ -190,9 +190,9 @@ int store_check(const char *store, struct fail *why)
     snprintf(path, sizeof path, "%s/.check-XXXXXX", folder);
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
-        return io_fail("models.store: cannot write in it", folder, why);
+        return io_fail("cannot write in it", folder, why);
     if (write_all(fd, "check", 5))
-        rc = io_fail("models.store: cannot write", path, why);
+        rc = io_fail("cannot write", path, why);
     close(fd);
     unlink(path);
     return rc;

@@ -280,9 +280,7 @@ int train_work(struct source *src, struct sink *sink, void *arg, struct fail *wh
 {
     const struct settings *s = arg;
     struct trainer t = {.settings = s, .src = src, .sink = sink};
-    int rc = store_check(s->models_store, why);
-    if (!rc)
-        rc = backend_open(&t.be, s->engine_backend, (int)s->engine_threads, why);
+    int rc = backend_open(&t.be, s->engine_backend, (int)s->engine_threads, why);
     if (!rc)
         rc = trainer_open(&t, why);
     if (!rc) {

@@ -99,6 +99,8 @@ static const struct line lines[] = {
     /* worker */
     {"worker -c @/none.yaml", 3, "none.yaml", ""},
     {"worker now", 2, "unexpected 'now'", ""},
+    {"worker -c @/good.yaml -X worker.state_dir=@ -X models.store=file:///proc/none " NOBODY, 3,
+     "models.store", ""},
     {"worker -c @/good.yaml -X worker.state_dir=/proc/none " NOBODY, 3, "/proc/none", ""},
 
     /* train, jobs, models */
