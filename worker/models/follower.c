@@ -11,7 +11,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/reader.h"
 
-enum { READ_MS = 25, ASK_MS = 5000, CACHED = 16 };
+enum { READ_MS = 25, ASK_MS = 1500, CACHED = 16 };
 
 struct follower {
     const struct settings *settings;

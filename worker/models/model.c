@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "worker/models/store.h"
+#include "worker/service/file.h"
 
 struct model *model_hold(struct model *m)
 {
@@ -79,6 +80,14 @@ int model_load(struct model **out, const char *store, const struct model_version
 int model_read(struct model **out, const char *path, struct fail *why)
 {
     struct graph *graph = NULL;
+    struct file_map file = {0};
     int rc = graph_read(&graph, path, why);
-    return rc ? rc : model_make(out, &graph, NULL, NULL, 0, why);
+    if (!rc)
+        rc = model_make(out, &graph, NULL, NULL, 0, why);
+    if (!rc && (rc = file_map_open(&file, path, why)))
+        model_release(out);
+    if (!rc)
+        sha256_hex(file.base, file.size, (*out)->sha256);
+    file_map_close(&file);
+    return rc;
 }

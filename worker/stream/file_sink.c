@@ -2,15 +2,13 @@
  * data/rows.h. */
 #include "worker/stream/file_sink.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "worker/codec/container.h"
 #include "worker/data/rows.h"
+#include "worker/service/file.h"
 #include "worker/service/log.h"
 
 struct file_sink;
@@ -34,8 +32,7 @@ struct file_sink {
     struct file_sink_counts counts;
     struct container_writer *container;
     struct rows_writer *npy;
-    FILE *text;
-    char part[1024];
+    struct file_out text;
     struct bytes line;
     uint8_t *statuses;
     int64_t status_capacity;
@@ -67,10 +64,7 @@ static void avro_abandon(struct file_sink *f)
 
 static int jsonl_open(struct file_sink *f, struct fail *why)
 {
-    if ((size_t)snprintf(f->part, sizeof f->part, "%s.part", f->path) >= sizeof f->part)
-        return fail(why, E_USAGE, "a path of %zu bytes", strlen(f->path));
-    f->text = fopen(f->part, "w");
-    return f->text ? 0 : fail(why, E_FILE, "cannot write %s: %s", f->part, strerror(errno));
+    return file_out_open(&f->text, f->path, why);
 }
 
 static int jsonl_write(struct file_sink *f, struct span p, struct fail *why)
@@ -79,27 +73,20 @@ static int jsonl_write(struct file_sink *f, struct span p, struct fail *why)
     int rc = record_print_json(&f->line, record_type_find("Prediction"), 1, p, why);
     if (rc)
         return rc;
-    if (fwrite(f->line.data, 1, f->line.size, f->text) != f->line.size || fputc('\n', f->text) == EOF)
-        return fail(why, E_IO, "%s: %s", f->part, strerror(errno));
-    return 0;
+    rc = file_out_write(&f->text, f->line.data, f->line.size, why);
+    return rc ? rc : file_out_write(&f->text, "\n", 1, why);
 }
 
 static int jsonl_finish(struct file_sink *f, struct fail *why)
 {
-    bool ok = fflush(f->text) == 0 && fsync(fileno(f->text)) == 0;
-    int error = errno;
-    ok = fclose(f->text) == 0 && ok;
-    f->text = NULL;
-    if (ok && rename(f->part, f->path) == 0)
-        return 0;
-    return fail(why, E_IO, "%s: %s", f->path, strerror(ok ? errno : error));
+    int rc = file_out_commit(&f->text, why);
+    file_out_close(&f->text);
+    return rc;
 }
 
 static void jsonl_abandon(struct file_sink *f)
 {
-    if (f->text)
-        fclose(f->text);
-    unlink(f->part);
+    file_out_close(&f->text);
 }
 
 /* ---- .npy ---- */

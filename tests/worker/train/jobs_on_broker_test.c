@@ -229,6 +229,12 @@ static void test_import_promote_rollback(void **state)
     json_t *v = json_of(&p.r);
     assert_int_equal(number_at(v, "previous_version"), 2);
     json_decref(v);
+    /* The same once more: a rollback still finds what was there before it. */
+    stage_run(&p.s, &p.r, LIMIT_MS, "models", "promote", "m@1", "--json", NULL);
+    result_expect(&p.r, 0);
+    v = json_of(&p.r);
+    assert_int_equal(number_at(v, "previous_version"), 2);
+    json_decref(v);
     stage_run(&p.s, &p.r, LIMIT_MS, "models", "rollback", "m", "--json", NULL);
     result_expect(&p.r, 0);
     v = json_of(&p.r);
