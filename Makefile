@@ -130,8 +130,9 @@ test: setup
 	@$(SUB) test-run
 # What does not build is counted by tests/run. One broker serves all programs that share one.
 test-run:
-	@echo "building $(B)" && $(SUB) -s -k -j$(JOBS) $(B)/millrace $(CHOSEN) || true
-	@TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/tests/tsan/suppressions $$TSAN_OPTIONS" \
+	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(CHOSEN); \
+	ASAN_OPTIONS="allocator_may_return_null=1 $$ASAN_OPTIONS" \
+	TSAN_OPTIONS="halt_on_error=1 allocator_may_return_null=1 suppressions=$(CURDIR)/tests/tsan/suppressions $$TSAN_OPTIONS" \
 	  JOBS=$(JOBS) tests/run $(B)/test-logs $(CHOSEN)
 # Everything from nothing: compose/demo says what it does.
 demo: setup

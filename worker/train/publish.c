@@ -68,7 +68,8 @@ struct model_version_event publish_alias(const struct model_version_event *versi
     e.alias = alias;
     e.traffic = 1;
     e.previous_version = before && before->traffic > 0 ? before->version : 0;
-    if (before && before->version == version->version) /* again the same: a rollback still finds the one before */
+    if (before &&
+        before->version == version->version) /* again the same: a rollback still finds the one before */
         e.previous_version = before->previous_version;
     e.reason = "";
     e.tags = NULL;
