@@ -17,7 +17,7 @@
 #include "worker/stream/session.h"
 #include "worker/train/trainer.h"
 
-enum { READY_MS = 200, STOP_MS = 4500, BATCHES = 12 };
+enum { READY_MS = 200, STOP_MS = 4500, BATCHES = 32 };
 
 /* What the roles share, and how each of them ended. */
 struct service {

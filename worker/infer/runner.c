@@ -13,7 +13,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
 
-enum { IDLE_MS = 100 };
+enum { IDLE_MS = 100, BATCHES_OF_BYTES = 8 }; /* a transaction's bytes come from several batches */
 
 static const char NOT_IN_THIS_VERSION[] = "not in this version";
 static const char NON_FINITE[] = "the input holds values that are not finite";
@@ -203,7 +203,8 @@ static void drop(struct runner *r)
 static bool is_full(const struct runner *r)
 {
     return r->rows >= r->settings->batch_max_rows ||
-           (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes || router_is_full(r->router);
+           (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes / BATCHES_OF_BYTES ||
+           router_is_full(r->router);
 }
 
 /* Reads until the batch is complete. SOURCE_CHANGED: it was dropped. */

@@ -205,7 +205,9 @@ static int fill(struct session *s, struct transaction *t, struct batch **carried
     const struct settings *set = s->settings;
     int64_t until_us = t->batches[0]->sealed_us + set->commit_max_delay_ms * 1000;
     int rc = 0;
-    while (!rc && t->count < MOST && t->rows < set->commit_max_rows && t->bytes < set->commit_max_bytes &&
+    int most = s->role->batches / 2; /* the other half is for the work thread, so that it goes on meanwhile */
+    most = most < 1 ? 1 : most > MOST ? MOST : most;
+    while (!rc && t->count < most && t->rows < set->commit_max_rows && t->bytes < set->commit_max_bytes &&
            !t->batches[t->count - 1]->hurry) {
         bool starved = handoff_is_empty(&s->sink.free); /* the work thread waits for this transaction */
         struct batch *b = handoff_take(&s->sealed, starved ? 0 : until_us);
