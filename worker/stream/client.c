@@ -31,7 +31,8 @@ static const struct pair consuming[] = {
     {"fetch.wait.max.ms", "20"},
     {"fetch.message.max.bytes", "4194304"},
     {"fetch.error.backoff.ms", "50"},
-    {"queued.max.messages.kbytes", "131072"}, /* 2.0.2 looks again only 1 s after the queue was full: it must last */
+    {"queued.max.messages.kbytes",
+     "131072"}, /* 2.0.2 looks again only 1 s after the queue was full: it must last */
     {"queued.min.messages", "100000"},
     {"enable.partition.eof", "true"},
     {NULL, NULL},
