@@ -166,7 +166,7 @@ int net_evaluate(struct net *net, const struct loss_type *loss, int rows, const 
 static void *doutput(const struct net *net)
 {
     const struct plan *p = &net->train;
-    size_t at = p->values[p->doutput.id].at * (size_t)p->rows;
+    size_t at = p->values[p->doutput.id].at;
     return (char *)net->memory.store[STORE_ACTIVATION] + at * net->be->ops->element;
 }
 

@@ -151,7 +151,10 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
     int shard = training ? 0 : net->be->ops->shard_rows, most = (net->o.max_rows + lanes - 1) / lanes * lanes;
     plan->rows = shard && shard < most ? shard : most;
     rc = plan_check(plan, net->be, net->graph, why);
-    return rc ? rc : plan_place(plan, why);
+    if (rc)
+        return rc;
+    plan_segment(plan, shard > 0);
+    return plan_place(plan, why);
 }
 
 /* Sixteen lanes where every operation has them, whatever the number of rows: a row's bits do not depend on how
@@ -196,11 +199,9 @@ static void size_pieces(struct net *net)
     struct memory *m = &net->memory;
     size_t threads = (size_t)net->be->threads, element = net->be->ops->element;
     bool sharded = net->infer.rows < net->o.max_rows || net->be->ops->shard_rows;
-    m->activation_piece = (size_t)net->infer.row_activations * (size_t)net->infer.rows;
-    m->activation_piece = (m->activation_piece * element + 4095) / 4096 * 4096 / element;
+    m->activation_piece = ((size_t)net->infer.activations * element + 4095) / 4096 * 4096 / element;
     m->scratch_piece = larger(plan_scratch(&net->infer, net->be), plan_scratch(&net->train, net->be));
-    net->activations = larger(m->activation_piece * (sharded ? threads : 1),
-                              (size_t)net->train.row_activations * (size_t)net->train.rows);
+    net->activations = larger(m->activation_piece * (sharded ? threads : 1), (size_t)net->train.activations);
     net->scratch = m->scratch_piece * threads;
 }
 

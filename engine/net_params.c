@@ -92,14 +92,14 @@ int net_save(struct net *net, struct graph *g, struct fail *why)
 
 void net_print_plan(const struct net *net, FILE *out)
 {
-    fprintf(out, "%s\ninfer: %d steps, %.1f KB of activations a row, %.2f MFLOP a row\n",
+    fprintf(out, "%s\ninfer: %d steps, %.1f MB of activations a thread, %.2f MFLOP a row\n",
             backend_describe(net->be), net->infer.count,
-            (double)net->infer.row_activations * (double)net->be->ops->element / 1e3,
+            (double)net->infer.activations * (double)net->be->ops->element / 1e6,
             graph_flops(net->graph) / 1e6);
     plan_print(&net->infer, net->graph, out);
     if (net->o.mode == NET_TRAIN) {
-        fprintf(out, "train: %d steps, %.1f KB of activations a row\n", net->train.count,
-                (double)net->train.row_activations * (double)net->be->ops->element / 1e3);
+        fprintf(out, "train: %d steps, %.1f MB of activations\n", net->train.count,
+                (double)net->train.activations * (double)net->be->ops->element / 1e6);
         plan_print(&net->train, net->graph, out);
     }
     fprintf(out, "memory: %.1f MB\n", (double)net_memory(net) / 1e6);

@@ -5,13 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Plan time: step i is at 2 i; the loss, between forward and backward, at 2 forward - 1. */
-static int time_of(int step)
-{
-    return 2 * step;
-}
-
-static int root(const struct plan *p, struct value v)
+int plan_root(const struct plan *p, struct value v)
 {
     int id = v.id;
     while (p->values[id].alias)
@@ -70,7 +64,7 @@ void plan_alias_copies(struct plan *p)
         struct plan_value *y = &p->values[s->out[0].id];
         keep[i] = s->op != OP_COPY || s->add || y->writers != 1 || y->store != STORE_ACTIVATION;
         if (!keep[i])
-            y->alias = root(p, s->in[0]);
+            y->alias = plan_root(p, s->in[0]);
     }
     keep_steps(p, keep);
     free(keep);
@@ -83,7 +77,7 @@ static int readers(const struct plan *p, int id)
     int n = 0;
     for (int i = 0; i < p->count; i++)
         for (int k = 0; k < OP_IN; k++)
-            n += p->steps[i].in[k].id && root(p, p->steps[i].in[k]) == id;
+            n += p->steps[i].in[k].id && plan_root(p, p->steps[i].in[k]) == id;
     return n;
 }
 
@@ -104,92 +98,6 @@ void plan_join(struct plan *p)
     }
     keep_steps(p, keep);
     free(keep);
-}
-
-/* ---- pass 5: place activations by first and last use ---- */
-
-static void touch(struct plan *p, struct value v, int time)
-{
-    struct plan_value *held = &p->values[root(p, v)];
-    if (!v.id)
-        return;
-    if (held->first < 0)
-        held->first = time;
-    held->last = time;
-}
-
-static void find_lives(struct plan *p)
-{
-    for (int i = 1; i < p->value_count; i++)
-        p->values[i].first = p->values[i].last = -1;
-    for (int i = 0; i < p->count; i++) {
-        if (i == p->forward) /* the loss writes the output's gradient */
-            touch(p, p->doutput, time_of(i) - 1);
-        for (int k = 0; k < OP_OUT; k++)
-            touch(p, p->steps[i].out[k], time_of(i));
-        for (int k = 0; k < OP_IN; k++)
-            touch(p, p->steps[i].in[k], time_of(i));
-    }
-    if (p->forward == p->count) /* nothing to train: the loss writes all the same */
-        touch(p, p->doutput, time_of(p->count) - 1);
-}
-
-static int64_t room_of(const struct plan_value *v)
-{
-    return (v->size + 15) / 16 * 16;
-}
-
-/* The lowest place where v meets none of the placed values that live at the same time. */
-static int64_t lowest_place(const struct plan *p, const int *placed, int count, const struct plan_value *v)
-{
-    int64_t at = 0;
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (int i = 0; i < count; i++) {
-            const struct plan_value *o = &p->values[placed[i]];
-            bool together = o->first <= v->last && v->first <= o->last;
-            if (together && at < (int64_t)o->at + room_of(o) && (int64_t)o->at < at + room_of(v)) {
-                at = (int64_t)o->at + room_of(o);
-                moved = true;
-            }
-        }
-    }
-    return at;
-}
-
-/* The largest value not yet placed, the earliest of equals: large ones first leaves small gaps. */
-static int next_to_place(const struct plan *p, const bool *done)
-{
-    int best = 0;
-    for (int i = 1; i < p->value_count; i++) {
-        const struct plan_value *v = &p->values[i];
-        if (done[i] || v->alias || v->store != STORE_ACTIVATION || v->first < 0)
-            continue;
-        if (!best || v->size > p->values[best].size)
-            best = i;
-    }
-    return best;
-}
-
-int plan_place(struct plan *p, struct fail *why)
-{
-    int *placed = calloc((size_t)p->value_count, sizeof *placed), count = 0, id;
-    bool *done = calloc((size_t)p->value_count, sizeof *done);
-    int rc = placed && done ? 0 : fail(why, E_MEMORY, "no memory for a plan");
-    find_lives(p);
-    p->row_activations = 0;
-    while (!rc && (id = next_to_place(p, done))) {
-        struct plan_value *v = &p->values[id];
-        int64_t at = lowest_place(p, placed, count, v);
-        v->at = (size_t)at;
-        done[id] = true;
-        placed[count++] = id;
-        if (at + room_of(v) > p->row_activations)
-            p->row_activations = at + room_of(v);
-    }
-    free(placed);
-    free(done);
-    return rc;
 }
 
 /* ---- running ---- */
@@ -221,40 +129,41 @@ size_t plan_scratch(const struct plan *p, const struct backend *be)
 }
 
 static void *address(const struct plan *p, struct value named, const struct memory *m, size_t element,
-                     int thread, int first)
+                     const struct piece *piece)
 {
     if (!named.id)
         return NULL;
-    const struct plan_value *v = &p->values[root(p, named)];
-    size_t at = v->at;
+    const struct plan_value *v = &p->values[plan_root(p, named)];
+    size_t at = v->at, size = (size_t)v->size;
     if (v->store == STORE_ACTIVATION)
-        at = (size_t)thread * m->activation_piece + v->at * (size_t)p->rows;
+        at += (size_t)piece->thread * m->activation_piece + (v->crosses ? (size_t)piece->begin * size : 0);
     if (v->store == STORE_INPUT || v->store == STORE_OUTPUT)
-        at = (size_t)first * (size_t)v->size;
+        at = (size_t)(piece->shard + piece->begin) * size;
     return (char *)m->store[v->store] + at * element;
 }
 
 void plan_call(const struct plan *p, const struct step *s, const struct memory *m, const struct span *span,
-               size_t element, int thread, int first, int rows, struct call *c)
+               size_t element, const struct piece *piece, struct call *c)
 {
     *c = (struct call){.g = &s->g,
                        .row = s->row,
-                       .rows = rows,
+                       .rows = piece->rows,
                        .add = s->add,
                        .seed = span->seed,
                        .step = span->step,
-                       .first_row = span->first_row + first};
+                       .first_row = span->first_row + piece->shard + piece->begin};
     for (int i = 0; i < OP_OUT; i++)
-        c->out[i] = address(p, s->out[i], m, element, thread, first);
+        c->out[i] = address(p, s->out[i], m, element, piece);
     for (int i = 0; i < OP_IN; i++)
-        c->in[i] = address(p, s->in[i], m, element, thread, first);
+        c->in[i] = address(p, s->in[i], m, element, piece);
 }
 
 void plan_run(struct backend *be, const struct plan *p, const struct memory *m, const struct span *s)
 {
+    const struct piece all = {.rows = s->rows};
     struct call c;
     for (int i = s->begin; i < s->end; i++) {
-        plan_call(p, &p->steps[i], m, s, be->ops->element, 0, 0, s->rows, &c);
+        plan_call(p, &p->steps[i], m, s, be->ops->element, &all, &c);
         be->ops->run(be, p->steps[i].op, &c, m->scratch);
     }
 }
@@ -263,7 +172,7 @@ static void print_value(const struct plan *p, struct value v, FILE *out)
 {
     char text[64];
     static const char *const stores[STORES] = {"", "input ", "output ", "param ", "state ", "gradient "};
-    const struct plan_value *named = &p->values[v.id], *held = &p->values[root(p, v)];
+    const struct plan_value *named = &p->values[v.id], *held = &p->values[plan_root(p, v)];
     fprintf(out, " %s%s@%zu", stores[held->store], shape_text(named->row, text, sizeof text), held->at);
 }
 
@@ -271,7 +180,7 @@ void plan_print(const struct plan *p, const struct graph *g, FILE *out)
 {
     for (int i = 0; i < p->count; i++) {
         const struct step *s = &p->steps[i];
-        fprintf(out, "%3d %-12s %-13s", i, g->nodes[s->node].name, op_name(s->op));
+        fprintf(out, "%3d %-12s %-13s by %d rows:", i, g->nodes[s->node].name, op_name(s->op), s->rows);
         for (int k = 0; k < OP_OUT; k++)
             if (s->out[k].id)
                 print_value(p, s->out[k], out);

@@ -22,10 +22,12 @@ enum store {
 struct plan_value {
     struct shape row; /* of one row, or of the whole parameter */
     enum store store;
-    size_t at;                /* elements into the store; of activations: elements of one row */
+    size_t at;                /* elements into the store; of activations: into a thread's piece */
     int64_t size;             /* elements (of one row) */
     int alias;                /* id of the value whose memory this is; 0: its own */
     int writers, first, last; /* when it is written and read, in plan time */
+    bool crosses;             /* lives in several segments: holds all rows of a shard */
+    int rows;                 /* that it holds */
 };
 
 struct step {
@@ -35,6 +37,7 @@ struct step {
     int64_t row;
     bool add;
     int node;
+    int rows; /* at a time; neighbours with as many are a segment */
 };
 
 struct plan {
@@ -44,10 +47,9 @@ struct plan {
     int count, capacity;
     int forward; /* number of forward steps */
     struct value input, output, doutput;
-    int64_t row_activations; /* elements of one row of all activations, with reuse */
-    int rows;                /* of activations that there is room for, for each thread */
-    size_t scratch;          /* bytes for each thread */
-    int lanes;               /* 1: rows one behind another; 16: activations lie as [N/16][C][H][W][16] */
+    int64_t activations; /* elements for each thread, with reuse */
+    int rows;            /* of a shard: that crossing values hold, for each thread */
+    int lanes;           /* 1: rows one behind another; 16: activations lie as [N/16][C][H][W][16] */
 };
 
 /* The stores' addresses. Activations and scratch have one piece for each thread, `piece` elements and bytes
@@ -56,6 +58,12 @@ struct memory {
     void *store[STORES];
     size_t activation_piece, scratch_piece;
     void *scratch;
+};
+
+/* Rows that go through a step at a time: `rows` from begin on of the shard that begins at row `shard`, with the
+ * memory of `thread`. */
+struct piece {
+    int thread, shard, begin, rows;
 };
 
 /* Which steps to run over how many rows, and dropout's seeds. */
@@ -80,7 +88,12 @@ struct value plan_value(struct recorder *r, struct shape row, enum store store, 
 void plan_drop_unread(struct plan *p);
 void plan_alias_copies(struct plan *p);
 void plan_join(struct plan *p);
+void plan_segment(struct plan *p, bool shards); /* false: every step takes all rows */
 int plan_place(struct plan *p, struct fail *why);
+
+int plan_root(const struct plan *p, struct value v); /* whose memory it is */
+/* The end of the segment that begins at step `begin`, `end` at most. */
+int plan_segment_end(const struct plan *p, int begin, int end);
 
 /* Every operation must be in the backend: E_UNSUPPORTED names the layer and the backend. */
 /* The kernels for the plan's lanes. */
@@ -88,9 +101,9 @@ const struct kernel *plan_kernels(const struct plan *p, const struct backend *be
 int plan_check(const struct plan *p, const struct backend *be, const struct graph *g, struct fail *why);
 size_t plan_scratch(const struct plan *p, const struct backend *be);
 
-/* Addresses of a step for rows from `first` on, whose activations are in the piece of `thread`. */
+/* Addresses of a step for a piece of the rows. */
 void plan_call(const struct plan *p, const struct step *s, const struct memory *m, const struct span *span,
-               size_t element, int thread, int first, int rows, struct call *c);
+               size_t element, const struct piece *piece, struct call *c);
 /* One step after another over all rows, for backends with nothing better. */
 void plan_run(struct backend *be, const struct plan *p, const struct memory *m, const struct span *s);
 

@@ -14,7 +14,7 @@
 #include "engine/cpu/pool.h"
 #include "engine/plan.h"
 
-enum { SHARD_ROWS = 32, PIECE_ROWS = 4 };
+enum { SHARD_ROWS = 64, PIECE_ROWS = 4 };
 
 struct cpu {
     struct pool *pool;
@@ -188,19 +188,35 @@ struct sharded {
     const struct kernel *kernels;
 };
 
+/* Steps begin..end-1, a segment, turn by turn over the rows of a shard. */
+static void run_segment(const struct sharded *s, int begin, int end, struct piece shard)
+{
+    char *scratch = (char *)s->memory->scratch + (size_t)shard.thread * s->memory->scratch_piece;
+    int turn = s->plan->steps[begin].rows;
+    struct piece piece = shard;
+    struct call c;
+    for (piece.begin = 0; piece.begin < shard.rows; piece.begin += turn) {
+        piece.rows = shard.rows - piece.begin < turn ? shard.rows - piece.begin : turn;
+        for (int i = begin; i < end; i++) {
+            const struct step *step = &s->plan->steps[i];
+            const struct kernel *k = &s->kernels[step->op];
+            plan_call(s->plan, step, s->memory, s->span, sizeof(float), &piece, &c);
+            k->run(&c, 0, k->items ? k->items(&c) : piece.rows, scratch);
+        }
+    }
+}
+
 /* Rows begin..end-1 through all steps. */
 static void run_shards(void *context, int thread, int64_t begin, int64_t end)
 {
     const struct sharded *s = context;
-    char *scratch = (char *)s->memory->scratch + (size_t)thread * s->memory->scratch_piece;
-    struct call c;
+    struct piece shard = {.thread = thread};
     for (int64_t first = begin; first < end; first += s->plan->rows) {
-        int rows = (int)(end - first < s->plan->rows ? end - first : s->plan->rows);
-        for (int i = s->span->begin; i < s->span->end; i++) {
-            const struct step *step = &s->plan->steps[i];
-            const struct kernel *k = &s->kernels[step->op];
-            plan_call(s->plan, step, s->memory, s->span, sizeof(float), thread, (int)first, rows, &c);
-            k->run(&c, 0, k->items ? k->items(&c) : rows, scratch);
+        shard.shard = (int)first;
+        shard.rows = (int)(end - first < s->plan->rows ? end - first : s->plan->rows);
+        for (int i = s->span->begin, next; i < s->span->end; i = next) {
+            next = plan_segment_end(s->plan, i, s->span->end);
+            run_segment(s, i, next, shard);
         }
     }
 }
@@ -209,6 +225,7 @@ static void cpu_steps(struct backend *be, const struct plan *plan, const struct 
                       const struct span *s)
 {
     const struct kernel *table = plan_kernels(plan, be);
+    const struct piece all = {.rows = s->rows};
     struct call c;
     if (plan->doutput.id == 0) { /* inference: every step goes by rows */
         struct sharded sharded = {plan, m, s, table};
@@ -216,7 +233,7 @@ static void cpu_steps(struct backend *be, const struct plan *plan, const struct 
         return;
     }
     for (int i = s->begin; i < s->end; i++) {
-        plan_call(plan, &plan->steps[i], m, s, sizeof(float), 0, 0, s->rows, &c);
+        plan_call(plan, &plan->steps[i], m, s, sizeof(float), &all, &c);
         run_operation(be, &table[plan->steps[i].op], &c, m->scratch, m->scratch_piece);
     }
 }
