@@ -9,12 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "engine/cpu/lanes.h"
 #include "engine/cpu/pool.h"
 #include "engine/plan.h"
 
-enum { SHARD_ROWS = 64, PIECE_ROWS = 4 };
+enum { SHARD_ROWS = 64, PIECE_ROWS = 4, LARGE_PAGE = 2 << 20 };
 
 struct cpu {
     struct pool *pool;
@@ -114,13 +115,16 @@ static void cpu_close(struct backend *be)
 static void *cpu_alloc(struct backend *be, size_t elements, struct fail *why)
 {
     void *memory = NULL;
-    size_t bytes = elements * sizeof(float) + TENSOR_ALIGN;
+    size_t bytes = elements * sizeof(float) + TENSOR_ALIGN,
+           align = bytes < LARGE_PAGE ? TENSOR_ALIGN : LARGE_PAGE;
     (void)be;
-    if (elements > SIZE_MAX / 8 || posix_memalign(&memory, TENSOR_ALIGN, bytes)) {
+    if (elements > SIZE_MAX / 8 || posix_memalign(&memory, align, bytes)) {
         fail(why, E_MEMORY, "no memory for %.1f MB of tensors: lower max_rows or the batch size",
              (double)elements * sizeof(float) / 1e6);
         return NULL;
     }
+    if (align == LARGE_PAGE)
+        madvise(memory, bytes, MADV_HUGEPAGE); /* an advice: a system without large pages goes on */
     memset(memory, 0, bytes);
     return memory;
 }
