@@ -13,11 +13,19 @@ typedef double real;
 #define FORMULA_EXP   exp
 #define FORMULA_TANH  tanh
 #define FORMULA_LOG1P log1p
+#define FORMULA_EXPM1 expm1
+#define FORMULA_ERF   erf
+#define FORMULA_LOG   log
+#define FORMULA_SQRT  sqrt
 #else
 typedef float real;
 #define FORMULA_EXP   expf
 #define FORMULA_TANH  tanhf
 #define FORMULA_LOG1P log1pf
+#define FORMULA_EXPM1 expm1f
+#define FORMULA_ERF   erff
+#define FORMULA_LOG   logf
+#define FORMULA_SQRT  sqrtf
 #endif
 
 #ifdef __CUDACC__
@@ -39,32 +47,144 @@ FORMULA real formula_sigmoid(real x)
     return x < 0 ? e / (1 + e) : 1 / (1 + e);
 }
 
-FORMULA real formula_map(enum map_fn fn, real x)
+/* x limited to low..high; NaN stays NaN. Where low > high it is high, as in numpy. */
+FORMULA real formula_clip(real x, real low, real high)
 {
-    switch (fn) {
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+
+/* x / 2 (1 + erf(x / sqrt 2)), https://arxiv.org/abs/1606.08415; and its tanh form */
+FORMULA real formula_gelu(real x)
+{
+    return x * (real)0.5 * (1 + FORMULA_ERF(x * (real)0.70710678118654752));
+}
+
+FORMULA real formula_gelu_tanh(real x)
+{
+    real u = (real)0.79788456080286536 * (x + (real)0.044715 * x * x * x); /* sqrt(2 / pi) */
+    return x * (real)0.5 * (1 + FORMULA_TANH(u));
+}
+
+/* The results of functions and their defaults are ONNX's. */
+FORMULA real formula_map(const struct map *map, real x)
+{
+    real a = (real)map->a, b = (real)map->b;
+    switch (map->fn) {
     case MAP_RELU:
         return formula_relu(x);
     case MAP_TANH:
         return FORMULA_TANH(x);
     case MAP_SIGMOID:
         return formula_sigmoid(x);
+    case MAP_RELU6:
+        return formula_clip(x, 0, 6);
+    case MAP_HARD_SWISH:
+        return x * formula_clip(x / 6 + (real)0.5, 0, 1);
+    case MAP_GELU:
+        return formula_gelu(x);
+    case MAP_GELU_TANH:
+        return formula_gelu_tanh(x);
+    case MAP_SOFTPLUS: /* log(1 + e^x) */
+        return formula_relu(x) + FORMULA_LOG1P(FORMULA_EXP(x > 0 ? -x : x));
+    case MAP_SILU:
+        return x * formula_sigmoid(x);
+    case MAP_LEAKY_RELU:
+        return x < 0 ? a * x : x;
+    case MAP_ELU:
+        return x < 0 ? a * FORMULA_EXPM1(x) : x;
+    case MAP_CLIP:
+        return formula_clip(x, a, b);
+    case MAP_HARD_SIGMOID:
+        return formula_clip(a * x + b, 0, 1);
+    case MAP_EXP:
+        return FORMULA_EXP(x);
+    case MAP_LOG:
+        return FORMULA_LOG(x);
+    case MAP_SQRT:
+        return FORMULA_SQRT(x);
+    case MAP_ABS:
+        return x < 0 ? -x : x;
+    case MAP_NEG:
+        return -x;
     default:
         return x;
     }
 }
 
-/* dx from dy and y = f(x). Relu's slope at 0 is 0; NaN lets the gradient through, as in PyTorch. */
-FORMULA real formula_map_back(enum map_fn fn, real dy, real y)
+/* f'(x) = (1 + erf(x / sqrt 2)) / 2 + x phi(x), phi the normal density */
+FORMULA real formula_gelu_slope(real x)
 {
-    switch (fn) {
-    case MAP_RELU:
-        return y <= 0 ? 0 : dy;
-    case MAP_TANH:
-        return dy * (1 - y * y);
-    case MAP_SIGMOID:
-        return dy * y * (1 - y);
+    real density = (real)0.39894228040143268 * FORMULA_EXP(-x * x / 2);
+    return (real)0.5 * (1 + FORMULA_ERF(x * (real)0.70710678118654752)) + x * density;
+}
+
+FORMULA real formula_gelu_tanh_slope(real x)
+{
+    real u = (real)0.79788456080286536 * (x + (real)0.044715 * x * x * x), t = FORMULA_TANH(u);
+    real du = (real)0.79788456080286536 * (1 + 3 * (real)0.044715 * x * x);
+    return (real)0.5 * (1 + t) + x * (real)0.5 * (1 - t * t) * du;
+}
+
+FORMULA real formula_silu_slope(real x)
+{
+    real s = formula_sigmoid(x);
+    return s + x * s * (1 - s);
+}
+
+/* dx from dy and x, for functions whose slope y does not tell (map_slope, op.h). */
+FORMULA real formula_map_back_x(const struct map *map, real dy, real x)
+{
+    switch (map->fn) {
+    case MAP_HARD_SWISH:
+        return x <= -3 ? 0 : x >= 3 ? dy : dy * (x / 3 + (real)0.5);
+    case MAP_GELU:
+        return dy * formula_gelu_slope(x);
+    case MAP_GELU_TANH:
+        return dy * formula_gelu_tanh_slope(x);
+    case MAP_SILU:
+        return dy * formula_silu_slope(x);
+    case MAP_LOG:
+        return dy / x;
+    case MAP_ABS:
+        return x < 0 ? -dy : x > 0 ? dy : 0 * dy;
     default:
         return dy;
+    }
+}
+
+/* dx from dy and v, which is y = f(x), or x where map_slope says so. Where f has a kink the slope is the flatter side's;
+ * NaN lets the gradient through: both as in PyTorch's relu, leaky relu and hardtanh. */
+FORMULA real formula_map_back(const struct map *map, real dy, real v)
+{
+    real a = (real)map->a, b = (real)map->b;
+    switch (map->fn) {
+    case MAP_RELU:
+        return v <= 0 ? 0 : dy;
+    case MAP_TANH:
+        return dy * (1 - v * v);
+    case MAP_SIGMOID:
+        return dy * v * (1 - v);
+    case MAP_RELU6:
+        return v <= 0 || v >= 6 ? 0 : dy;
+    case MAP_SOFTPLUS: /* sigmoid(x) = 1 - e^-y */
+        return -dy * FORMULA_EXPM1(-v);
+    case MAP_LEAKY_RELU: /* for either x or y */
+        return v <= 0 ? a * dy : dy;
+    case MAP_ELU:
+        return v <= 0 ? (a >= 0 ? v + a : a * FORMULA_EXP(v)) * dy : dy;
+    case MAP_CLIP:
+        return v <= a || v >= b ? 0 : dy;
+    case MAP_HARD_SIGMOID:
+        return v <= 0 || v >= 1 ? 0 : a * dy;
+    case MAP_EXP:
+        return dy * v;
+    case MAP_SQRT:
+        return dy / (2 * v);
+    case MAP_NEG:
+        return -dy;
+    default:
+        return formula_map_back_x(map, dy, v);
     }
 }
 

@@ -95,9 +95,10 @@ void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, c
 void record_to_lanes(struct recorder *r, struct value y, struct value x);
 void record_from_lanes(struct recorder *r, struct value y, struct value x);
 /* MAP_IDENTITY records a copy, which placing makes free where it can. */
-void record_map(struct recorder *r, struct value y, struct value x, enum map_fn fn);
+void record_map(struct recorder *r, struct value y, struct value x, const struct map *map);
+/* Keeps x or y, whichever the slope is computed from (map_slope). */
 void record_map_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
-                     enum map_fn fn);
+                     const struct map *map);
 void record_copy(struct recorder *r, struct value y, struct value x);
 /* Keeps an element with probability 1 - rate and divides it by that. The same call makes dx of dy. */
 void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer);

@@ -22,7 +22,7 @@ enum { OP_OUT = 3, OP_IN = 4, LOSS_SUMS = 3 };
     X(AVGPOOL, "avgpool")             /* y              x */                                            \
     X(AVGPOOL_BACK, "avgpool_back")   /* dx             dy */                                           \
     X(MAP, "map")                     /* y              x */                                            \
-    X(MAP_BACK, "map_back")           /* dx             dy y */                                         \
+    X(MAP_BACK, "map_back")           /* dx             dy [x] [y]: map_slope says which */             \
     X(COPY, "copy")                   /* y              x */                                            \
     X(DROPOUT, "dropout")             /* y              x            (and dx from dy: the same mask) */ \
     X(SOFTMAX, "softmax")             /* y              x */                                            \
@@ -41,10 +41,39 @@ enum op {
         OPS
 };
 
-/* Unary functions of `map` and of the activation that conv and dense apply at the end; formula.h has them. */
-enum map_fn { MAP_IDENTITY, MAP_RELU, MAP_TANH, MAP_SIGMOID, MAP_FNS };
-/* The `activation` setting's words, in the order of enum map_fn. */
-#define MAP_CHOICES "none|relu|tanh|sigmoid"
+/* Unary functions of `map` and of the activation that conv and dense apply at the end; formula.h has them. Those
+ * without numbers of their own come first: they are the words of the `activation` setting, in this order. */
+enum map_fn {
+    MAP_IDENTITY,
+    MAP_RELU,
+    MAP_TANH,
+    MAP_SIGMOID,
+    MAP_RELU6,
+    MAP_HARD_SWISH,
+    MAP_GELU,
+    MAP_GELU_TANH, /* gelu by its tanh approximation */
+    MAP_SOFTPLUS,
+    MAP_SILU,         /* x sigmoid(x) */
+    MAP_LEAKY_RELU,   /* a: slope below 0 */
+    MAP_ELU,          /* a: alpha */
+    MAP_CLIP,         /* a, b: least and greatest result */
+    MAP_HARD_SIGMOID, /* a x + b between 0 and 1 */
+    MAP_EXP,
+    MAP_LOG,
+    MAP_SQRT,
+    MAP_ABS,
+    MAP_NEG,
+    MAP_FNS
+};
+#define MAP_CHOICES "none|relu|tanh|sigmoid|relu6|hard_swish|gelu|gelu_tanh|softplus|silu"
+
+struct map {
+    enum map_fn fn;
+    float a, b; /* what the function's row of enum map_fn says */
+};
+
+/* What a function's slope is computed from: its result, where that is enough, so that x need not be kept. */
+enum map_slope { SLOPE_OF_Y, SLOPE_OF_X };
 
 /* Where the windows of a convolution or a pool lie. Output pixel (p, q) and tap (r, s) read input pixel
  *   h = p * stride_h - pad_top + r * dilation_h,   w = q * stride_w - pad_left + s * dilation_w
@@ -79,9 +108,10 @@ struct geometry {
             double momentum, l1, l2;
         } update;
     };
-    enum map_fn fn; /* map*: the function; conv, dense: what is applied to the result */
+    struct map map; /* map*: the function; conv, dense: what is applied to the result */
 };
 
 const char *op_name(enum op op); /* "conv_dx" */
+enum map_slope map_slope(const struct map *map);
 
 #endif

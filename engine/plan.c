@@ -93,7 +93,7 @@ void plan_join(struct plan *p)
             map->add || map->in[0].id != s->out[0].id || readers(p, s->out[0].id) != 1)
             continue;
         s->out[0] = map->out[0];
-        s->g.fn = map->g.fn;
+        s->g.map = map->g.map;
         keep[++i] = false;
     }
     keep_steps(p, keep);
@@ -188,8 +188,8 @@ void plan_print(const struct plan *p, const struct graph *g, FILE *out)
         for (int k = 0; k < OP_IN; k++)
             if (s->in[k].id)
                 print_value(p, s->in[k], out);
-        if (s->g.fn)
-            fprintf(out, ", fn %d", s->g.fn);
+        if (s->g.map.fn)
+            fprintf(out, ", fn %d", s->g.map.fn);
         fputc('\n', out);
     }
 }

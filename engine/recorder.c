@@ -153,22 +153,35 @@ void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, c
     record_window(r, OP_AVGPOOL_BACK, dx, none, IN(dy), win);
 }
 
-void record_map(struct recorder *r, struct value y, struct value x, enum map_fn fn)
+enum map_slope map_slope(const struct map *map)
 {
-    if (fn == MAP_IDENTITY)
+    static const enum map_slope slopes[MAP_FNS] = {
+        [MAP_HARD_SWISH] = SLOPE_OF_X, [MAP_GELU] = SLOPE_OF_X, [MAP_GELU_TANH] = SLOPE_OF_X,
+        [MAP_SILU] = SLOPE_OF_X,       [MAP_LOG] = SLOPE_OF_X,  [MAP_ABS] = SLOPE_OF_X,
+    };
+    /* With a negative alpha both sides of 0 have results of one sign. */
+    if ((map->fn == MAP_LEAKY_RELU || map->fn == MAP_ELU) && !(map->a >= 0))
+        return SLOPE_OF_X;
+    return slopes[map->fn];
+}
+
+void record_map(struct recorder *r, struct value y, struct value x, const struct map *map)
+{
+    if (map->fn == MAP_IDENTITY)
         record_copy(r, y, x);
     else
-        record(r, OP_MAP, y, none, IN(x), &(struct geometry){.fn = fn});
+        record(r, OP_MAP, y, none, IN(x), &(struct geometry){.map = *map});
 }
 
 void record_map_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
-                     enum map_fn fn)
+                     const struct map *map)
 {
-    (void)x; /* every function there is has its slope from y alone, so x need not be kept */
-    if (fn == MAP_IDENTITY)
+    bool of_x = map_slope(map) == SLOPE_OF_X;
+    if (map->fn == MAP_IDENTITY)
         record_copy(r, dx, dy);
     else
-        record(r, OP_MAP_BACK, dx, none, IN(dy, y), &(struct geometry){.fn = fn});
+        record(r, OP_MAP_BACK, dx, none, IN(dy, of_x ? x : none, of_x ? none : y),
+               &(struct geometry){.map = *map});
 }
 
 void record_copy(struct recorder *r, struct value y, struct value x)

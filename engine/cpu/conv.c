@@ -130,7 +130,7 @@ CPU_KERNEL(cpu_conv)
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, filters, n, depth, 1,
                         w + (size_t)g * (size_t)filters * (size_t)depth, depth, columns(win, x, g, scratch),
                         n, 1, y + (size_t)g * (size_t)filters * (size_t)n, n);
-        cpu_apply(c->g->fn, y, c->row);
+        cpu_apply(&c->g->map, y, c->row);
     }
 }
 

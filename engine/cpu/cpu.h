@@ -36,6 +36,6 @@ int64_t cpu_update_slices(const struct call *c);
 size_t cpu_conv_scratch(const struct geometry *g);
 
 /* y = f(y) over n values, in place. */
-void cpu_apply(enum map_fn fn, float *y, int64_t n);
+void cpu_apply(const struct map *map, float *y, int64_t n);
 
 #endif

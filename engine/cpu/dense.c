@@ -18,7 +18,7 @@ CPU_KERNEL(cpu_dense)
                     1, c->add ? 1 : 0, y, 1);
         for (int o = 0; b && o < out; o++)
             y[o] += b[o];
-        cpu_apply(c->g->fn, y, out);
+        cpu_apply(&c->g->map, y, out);
     }
 }
 

@@ -6,14 +6,14 @@
 
 enum { SLICE_WEIGHTS = 16384 };
 
-void cpu_apply(enum map_fn fn, float *y, int64_t n)
+void cpu_apply(const struct map *map, float *y, int64_t n)
 {
-    if (fn == MAP_RELU)
+    if (map->fn == MAP_RELU)
         for (int64_t i = 0; i < n; i++)
             y[i] = formula_relu(y[i]);
-    else if (fn != MAP_IDENTITY)
+    else if (map->fn != MAP_IDENTITY)
         for (int64_t i = 0; i < n; i++)
-            y[i] = formula_map(fn, y[i]);
+            y[i] = formula_map(map, y[i]);
 }
 
 CPU_KERNEL(cpu_map)
@@ -24,31 +24,31 @@ CPU_KERNEL(cpu_map)
     (void)scratch;
     if (c->add)
         for (int64_t i = 0; i < n; i++)
-            y[i] += formula_map(c->g->fn, x[i]);
-    else if (c->g->fn == MAP_RELU)
+            y[i] += formula_map(&c->g->map, x[i]);
+    else if (c->g->map.fn == MAP_RELU)
         for (int64_t i = 0; i < n; i++)
             y[i] = formula_relu(x[i]);
     else
         for (int64_t i = 0; i < n; i++)
-            y[i] = formula_map(c->g->fn, x[i]);
+            y[i] = formula_map(&c->g->map, x[i]);
 }
 
 CPU_KERNEL(cpu_map_back)
 {
     const float *restrict dy = (const float *)c->in[0] + begin * c->row;
-    const float *restrict y = (const float *)c->in[1] + begin * c->row;
+    const float *restrict v = (const float *)(c->in[1] ? c->in[1] : c->in[2]) + begin * c->row; /* x or y */
     float *restrict dx = (float *)c->out[0] + begin * c->row;
     int64_t n = (end - begin) * c->row;
     (void)scratch;
     if (c->add)
         for (int64_t i = 0; i < n; i++)
-            dx[i] += formula_map_back(c->g->fn, dy[i], y[i]);
-    else if (c->g->fn == MAP_RELU)
+            dx[i] += formula_map_back(&c->g->map, dy[i], v[i]);
+    else if (c->g->map.fn == MAP_RELU)
         for (int64_t i = 0; i < n; i++)
-            dx[i] = formula_map_back(MAP_RELU, dy[i], y[i]);
+            dx[i] = v[i] <= 0 ? 0 : dy[i];
     else
         for (int64_t i = 0; i < n; i++)
-            dx[i] = formula_map_back(c->g->fn, dy[i], y[i]);
+            dx[i] = formula_map_back(&c->g->map, dy[i], v[i]);
 }
 
 CPU_KERNEL(cpu_copy)

@@ -21,10 +21,10 @@ INLINE vec vec_relu(vec v)
     return (vec)((ivec)v & ~(v < 0)); /* NaN < 0 is false: it stays */
 }
 
-static void apply(enum map_fn fn, float *y)
+static __attribute__((noinline)) void apply(const struct map *map, float *y)
 {
     for (int l = 0; l < LANES_WIDTH; l++)
-        y[l] = formula_map(fn, y[l]);
+        y[l] = formula_map(map, y[l]);
 }
 
 /* ---- forward: filters x pixels in registers ---- */
@@ -36,18 +36,18 @@ struct tile {
     int C, R, S;
     ptrdiff_t channel, row, tap, pixel; /* in x */
     ptrdiff_t filter_w, tap_w, filter_y;
-    enum map_fn fn;
+    struct map map;
     bool add;
 };
 
 INLINE void tile_store(const struct tile *t, float *at, vec sum)
 {
     vec old = t->add ? *(vec *)at : (vec){0};
-    if (t->fn == MAP_RELU)
+    if (t->map.fn == MAP_RELU)
         sum = vec_relu(sum);
     *(vec *)at = sum;
-    if (t->fn > MAP_RELU)
-        apply(t->fn, at);
+    if (t->map.fn > MAP_RELU)
+        apply(&t->map, at);
     if (t->add)
         *(vec *)at += old;
 }
@@ -221,7 +221,7 @@ static void lanes_conv(const struct call *c, int64_t begin, int64_t end, void *s
                 .w = (const float *)c->in[1] + (ptrdiff_t)g * filters * channels * win->R * win->S,
                 .b = c->in[2] ? (const float *)c->in[2] + g * filters : NULL,
                 .y = (float *)c->out[0] + (n * win->K + g * filters) * (ptrdiff_t)win->P * win->Q * LANES,
-                .fn = c->g->fn,
+                .map = c->g->map,
                 .add = c->add};
             conv_group(win, &in, channels, filters, t);
         }

@@ -3,7 +3,7 @@
 static struct call as_conv(const struct call *c, struct geometry *g)
 {
     struct call as = *c;
-    *g = (struct geometry){.fn = c->g->fn,
+    *g = (struct geometry){.map = c->g->map,
                            .window = {.C = (int)c->g->dense.in,
                                       .K = (int)c->g->dense.out,
                                       .H = 1,

@@ -164,6 +164,10 @@ static const struct {
 int onnx_export_layer(struct onnx_writer *w, const struct graph *g, int layer, struct fail *why)
 {
     const struct graph_node *n = node_of(g, layer);
+    enum map_fn fn = n->type->activation ? n->type->activation(n->settings) : MAP_IDENTITY;
+    if (fn != MAP_IDENTITY && !activation_operator[fn])
+        return fail(why, E_UNSUPPORTED, "%s: the activation of layer %s cannot be written as ONNX", g->name,
+                    n->name);
     for (size_t i = 0; i < sizeof exporters / sizeof exporters[0]; i++)
         if (!strcmp(exporters[i].type, n->type->name)) {
             exporters[i].export(w, g, layer);

@@ -11,28 +11,28 @@ static int same_shape(const void *given, const struct shape *in, int inputs, str
     return 0;
 }
 
-/* A layer type for a row of enum map_fn. */
-#define MAP_LAYER(word, fn, text)                                        \
-    static void word##_forward(struct recorder *r, struct layer *l)      \
-    {                                                                    \
-        record_map(r, l->y, l->x[0], fn);                                \
-    }                                                                    \
-    static void word##_backward(struct recorder *r, struct layer *l)     \
-    {                                                                    \
-        record_map_back(r, l->dx[0], l->dy, l->x[0], l->y, fn);          \
-    }                                                                    \
-    static enum map_fn word##_activation(const void *given)              \
-    {                                                                    \
-        (void)given;                                                     \
-        return fn;                                                       \
-    }                                                                    \
-    const struct layer_type layer_##word = {.name = #word,               \
-                                            .help = text,                \
-                                            .min_inputs = 1,             \
-                                            .max_inputs = 1,             \
-                                            .shape = same_shape,         \
-                                            .forward = word##_forward,   \
-                                            .backward = word##_backward, \
+/* A layer type for a row of enum map_fn that has no numbers. */
+#define MAP_LAYER(word, function, text)                                                    \
+    static void word##_forward(struct recorder *r, struct layer *l)                        \
+    {                                                                                      \
+        record_map(r, l->y, l->x[0], &(struct map){.fn = function});                       \
+    }                                                                                      \
+    static void word##_backward(struct recorder *r, struct layer *l)                       \
+    {                                                                                      \
+        record_map_back(r, l->dx[0], l->dy, l->x[0], l->y, &(struct map){.fn = function}); \
+    }                                                                                      \
+    static enum map_fn word##_activation(const void *given)                                \
+    {                                                                                      \
+        (void)given;                                                                       \
+        return function;                                                                   \
+    }                                                                                      \
+    const struct layer_type layer_##word = {.name = #word,                                 \
+                                            .help = text,                                  \
+                                            .min_inputs = 1,                               \
+                                            .max_inputs = 1,                               \
+                                            .shape = same_shape,                           \
+                                            .forward = word##_forward,                     \
+                                            .backward = word##_backward,                   \
                                             .activation = word##_activation}
 
 MAP_LAYER(relu, MAP_RELU, "max(0, x)");

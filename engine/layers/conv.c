@@ -1,5 +1,6 @@
 /* Convolution with bias and activation.
  * y[k][p][q] = f(b[k] + sum over c, r, s of w[k][c][r][s] * x[c][h][w]), op.h has h and w. */
+#include "engine/layers/ending.h"
 #include "engine/layers/types.h"
 #include "engine/layers/window.h"
 
@@ -73,10 +74,9 @@ static void forward(struct recorder *r, struct layer *l)
     const struct conv_settings *s = l->settings;
     struct window_settings windowed = windows(s);
     struct window win = window_of(&windowed, l->in[0]);
-    l->saved[0] = s->activation ? record_temp(r, l->out) : l->y;
-    record_conv(r, l->saved[0], l->x[0], l->w[0], l->w[1], &win);
-    if (s->activation)
-        record_map(r, l->y, l->saved[0], (enum map_fn)s->activation);
+    struct value z = ending_begin(r, l, s->activation);
+    record_conv(r, z, l->x[0], l->w[0], l->w[1], &win);
+    ending_apply(r, l, s->activation);
 }
 
 static void backward(struct recorder *r, struct layer *l)
@@ -84,11 +84,7 @@ static void backward(struct recorder *r, struct layer *l)
     const struct conv_settings *s = l->settings;
     struct window_settings windowed = windows(s);
     struct window win = window_of(&windowed, l->in[0]);
-    struct value dz = l->dy;
-    if (s->activation) {
-        dz = record_temp(r, l->out);
-        record_map_back(r, dz, l->dy, l->saved[0], l->y, (enum map_fn)s->activation);
-    }
+    struct value dz = ending_back(r, l, s->activation);
     record_conv_dw(r, l->dw[0], l->dw[1], dz, l->x[0], &win);
     record_conv_dx(r, l->dx[0], dz, l->w[0], &win);
 }

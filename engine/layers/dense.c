@@ -1,4 +1,5 @@
 /* Dense: every output sees every input, y = f(w x + b); an image is taken flat. */
+#include "engine/layers/ending.h"
 #include "engine/layers/types.h"
 
 static const struct setting settings[] = {
@@ -47,20 +48,15 @@ static double flops(const void *given, const struct shape *in, struct shape out)
 static void forward(struct recorder *r, struct layer *l)
 {
     const struct dense_settings *s = l->settings;
-    l->saved[0] = s->activation ? record_temp(r, l->out) : l->y;
-    record_dense(r, l->saved[0], l->x[0], l->w[0], l->w[1], shape_size(l->in[0]), s->units);
-    if (s->activation)
-        record_map(r, l->y, l->saved[0], (enum map_fn)s->activation);
+    struct value z = ending_begin(r, l, s->activation);
+    record_dense(r, z, l->x[0], l->w[0], l->w[1], shape_size(l->in[0]), s->units);
+    ending_apply(r, l, s->activation);
 }
 
 static void backward(struct recorder *r, struct layer *l)
 {
     const struct dense_settings *s = l->settings;
-    struct value dz = l->dy;
-    if (s->activation) {
-        dz = record_temp(r, l->out);
-        record_map_back(r, dz, l->dy, l->saved[0], l->y, (enum map_fn)s->activation);
-    }
+    struct value dz = ending_back(r, l, s->activation);
     record_dense_dw(r, l->dw[0], l->dw[1], dz, l->x[0], shape_size(l->in[0]), s->units);
     record_dense_dx(r, l->dx[0], dz, l->w[0], shape_size(l->in[0]), s->units);
 }

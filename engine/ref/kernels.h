@@ -48,7 +48,7 @@ static void ref_conv(const struct call *c, int64_t begin, int64_t end, void *scr
                 for (int q = 0; q < win->Q; q++) {
                     real sum = (real)(conv_at(win, x, w, n, k, p, q) + (b ? (double)b[k] : 0));
                     real *y = (real *)c->out[0] + ((n * win->K + k) * win->P + p) * win->Q + q;
-                    put(y, (double)formula_map(c->g->fn, sum), c->add);
+                    put(y, (double)formula_map(&c->g->map, sum), c->add);
                 }
 }
 
@@ -157,7 +157,7 @@ static void ref_dense(const struct call *c, int64_t begin, int64_t end, void *sc
             for (int64_t i = 0; i < in; i++)
                 sum += (double)w[o * in + i] * (double)x[i];
             sum += b ? (double)b[o] : 0;
-            put((real *)c->out[0] + n * out + o, (double)formula_map(c->g->fn, (real)sum), c->add);
+            put((real *)c->out[0] + n * out + o, (double)formula_map(&c->g->map, (real)sum), c->add);
         }
 }
 
@@ -298,16 +298,16 @@ static void ref_map(const struct call *c, int64_t begin, int64_t end, void *scra
     const real *x = c->in[0];
     (void)scratch;
     for (int64_t i = begin * c->row; i < end * c->row; i++)
-        put((real *)c->out[0] + i, (double)formula_map(c->g->fn, x[i]), c->add);
+        put((real *)c->out[0] + i, (double)formula_map(&c->g->map, x[i]), c->add);
 }
 
 /* dx = dy f'(x) */
 static void ref_map_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    const real *dy = c->in[0], *y = c->in[1];
+    const real *dy = c->in[0], *v = c->in[1] ? c->in[1] : c->in[2]; /* x or y */
     (void)scratch;
     for (int64_t i = begin * c->row; i < end * c->row; i++)
-        put((real *)c->out[0] + i, (double)formula_map_back(c->g->fn, dy[i], y[i]), c->add);
+        put((real *)c->out[0] + i, (double)formula_map_back(&c->g->map, dy[i], v[i]), c->add);
 }
 
 static void ref_copy(const struct call *c, int64_t begin, int64_t end, void *scratch)

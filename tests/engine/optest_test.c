@@ -121,15 +121,29 @@ struct op_case {
         "NaN", op, {.dense = {30, 12}}, 0, t, NANS            \
     }
 
-#define MAP_CASES(op, t)                                                                          \
-    {"relu", op, {.fn = MAP_RELU}, 127, t, PLAIN}, {"tanh", op, {.fn = MAP_TANH}, 127, t, PLAIN}, \
-        {"sigmoid", op, {.fn = MAP_SIGMOID}, 127, t, PLAIN},                                      \
-        {"relu of NaN", op, {.fn = MAP_RELU}, 30, t, NANS},                                       \
-        {"tanh of NaN", op, {.fn = MAP_TANH}, 30, t, NANS},                                       \
-        {"sigmoid of NaN", op, {.fn = MAP_SIGMOID}, 30, t, NANS},                                 \
-        {"relu of -inf", op, {.fn = MAP_RELU}, 30, t, INFS},                                      \
-    {                                                                                             \
-        "sigmoid of -inf", op, {.fn = MAP_SIGMOID}, 30, t, INFS                                   \
+/* At 0, at the bounds of clip and far out: values are drawn from -1..1, so bounds lie inside. */
+#define MAP_CASES(op, t)                                                                                \
+    {"relu", op, {.map = {MAP_RELU}}, 127, t, PLAIN}, {"tanh", op, {.map = {MAP_TANH}}, 127, t, PLAIN}, \
+        {"sigmoid", op, {.map = {MAP_SIGMOID}}, 127, t, PLAIN},                                         \
+        {"relu6", op, {.map = {MAP_RELU6}}, 127, t, PLAIN},                                             \
+        {"hard swish", op, {.map = {MAP_HARD_SWISH}}, 127, t, PLAIN},                                   \
+        {"gelu", op, {.map = {MAP_GELU}}, 127, t, PLAIN},                                               \
+        {"gelu tanh", op, {.map = {MAP_GELU_TANH}}, 127, t, PLAIN},                                     \
+        {"softplus", op, {.map = {MAP_SOFTPLUS}}, 127, t, PLAIN},                                       \
+        {"silu", op, {.map = {MAP_SILU}}, 127, t, PLAIN},                                               \
+        {"leaky relu", op, {.map = {MAP_LEAKY_RELU, 0.2f}}, 127, t, PLAIN},                             \
+        {"elu", op, {.map = {MAP_ELU, 1.5f}}, 127, t, PLAIN},                                           \
+        {"clip", op, {.map = {MAP_CLIP, -0.25f, 0.5f}}, 127, t, PLAIN},                                 \
+        {"hard sigmoid", op, {.map = {MAP_HARD_SIGMOID, 0.7f, 0.5f}}, 127, t, PLAIN},                   \
+        {"exp", op, {.map = {MAP_EXP}}, 127, t, PLAIN}, {"abs", op, {.map = {MAP_ABS}}, 127, t, PLAIN}, \
+        {"neg", op, {.map = {MAP_NEG}}, 127, t, PLAIN}, {"log", op, {.map = {MAP_LOG}}, 127, t, PLAIN}, \
+        {"sqrt", op, {.map = {MAP_SQRT}}, 127, t, PLAIN},                                               \
+        {"relu of NaN", op, {.map = {MAP_RELU}}, 30, t, NANS},                                          \
+        {"tanh of NaN", op, {.map = {MAP_TANH}}, 30, t, NANS},                                          \
+        {"sigmoid of NaN", op, {.map = {MAP_SIGMOID}}, 30, t, NANS},                                    \
+        {"relu of -inf", op, {.map = {MAP_RELU}}, 30, t, INFS},                                         \
+    {                                                                                                   \
+        "sigmoid of -inf", op, {.map = {MAP_SIGMOID}}, 30, t, INFS                                      \
     }
 
 #define LOSS_CASES(op, t)                                                                                   \
@@ -155,10 +169,10 @@ static const struct op_case cases[] = {
     {"padding counts", OP_AVGPOOL_BACK, PADDING_COUNTS, 0, 1e-6, PLAIN},
     MAP_CASES(OP_MAP, 1e-6),
     MAP_CASES(OP_MAP_BACK, 1e-6),
-    {"copy", OP_COPY, {.fn = MAP_IDENTITY}, 127, 0, PLAIN},
-    {"copy of NaN", OP_COPY, {.fn = MAP_IDENTITY}, 30, 0, NANS},
-    {"to lanes", OP_TO_LANES, {.fn = MAP_IDENTITY}, 37, 0, PLAIN},
-    {"from lanes", OP_FROM_LANES, {.fn = MAP_IDENTITY}, 37, 0, PLAIN},
+    {"copy", OP_COPY, {.map = {MAP_IDENTITY}}, 127, 0, PLAIN},
+    {"copy of NaN", OP_COPY, {.map = {MAP_IDENTITY}}, 30, 0, NANS},
+    {"to lanes", OP_TO_LANES, {.map = {MAP_IDENTITY}}, 37, 0, PLAIN},
+    {"from lanes", OP_FROM_LANES, {.map = {MAP_IDENTITY}}, 37, 0, PLAIN},
     {"half", OP_DROPOUT, {.dropout = {0.5, 3}}, 127, 1e-6, PLAIN},
     {"nothing", OP_DROPOUT, {.dropout = {0, 3}}, 30, 1e-6, PLAIN},
     {"10 classes", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, PLAIN},
@@ -212,6 +226,9 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
     case OP_DENSE_DW:
         return (struct sizes){{in * out, out}, {n * out, n * in}};
     case OP_MAP_BACK:
+        if (map_slope(&t->g.map) == SLOPE_OF_X)
+            return (struct sizes){{row}, {row, row}};
+        return (struct sizes){{row}, {row, 0, row}};
     case OP_SOFTMAX_BACK:
         return (struct sizes){{row}, {row, row}};
     case OP_MAP:
@@ -389,7 +406,7 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
     struct geometry g = t->g;
     float *out[2][OP_OUT] = {{0}}, *in[OP_IN] = {0};
     if (!strcmp(t->name, "conv and relu"))
-        g.fn = MAP_RELU;
+        g.map.fn = MAP_RELU;
     for (int i = 0; i < OP_IN; i++)
         if (size.in[i]) {
             in[i] = malloc((size_t)size.in[i] * sizeof(float));
