@@ -40,6 +40,8 @@ OBJ     = $(patsubst %.c,$(B)/%.o,$(1))
 ENGINE_OBJ := $(call OBJ,$(ENGINE_SRC)) $(patsubst %.proto,$(B)/%.pb-c.o,$(PROTO))
 WORKER_OBJ := $(call OBJ,$(WORKER_SRC)) $(B)/embedded.o
 TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
+# Programs that time parts; built one by one: make build/release/tests/bench/kernels
+BENCHES    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 # Told before the first compiler error: what is missing. The goals that install or need nothing go on.
 MISSING := $(shell tests/setup build --print)
@@ -70,7 +72,7 @@ $(B)/libworker.a: $(WORKER_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 
 tests: $(TESTS)
-$(TESTS): $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
+$(TESTS) $(BENCHES): $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 $(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
