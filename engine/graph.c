@@ -233,14 +233,20 @@ int graph_finish(struct graph *g, struct fail *why)
 
 /* ---- initialisation ---- */
 
+/* Does the layer end in relu or one of its kin? */
+static bool ends_in_relu(const struct graph_node *n)
+{
+    enum map_fn fn = n->type->activation ? n->type->activation(n->settings) : MAP_IDENTITY;
+    return fn == MAP_RELU || fn == MAP_RELU6 || fn == MAP_LEAKY_RELU;
+}
+
 static bool relu_follows(const struct graph *g, int index)
 {
-    const struct graph_node *n = &g->nodes[index];
-    if (n->type->activation && n->type->activation(n->settings) == MAP_RELU)
+    if (ends_in_relu(&g->nodes[index]))
         return true;
     for (int i = index + 1; i < g->count; i++)
         for (int k = 0; k < g->nodes[i].input_count; k++)
-            if (g->nodes[i].inputs[k] == index && !strcmp(g->nodes[i].type->name, "relu"))
+            if (g->nodes[i].inputs[k] == index && !g->nodes[i].type->params && ends_in_relu(&g->nodes[i]))
                 return true;
     return false;
 }

@@ -37,7 +37,26 @@ struct dropout_settings { /* "dropout" */
     double rate;
 };
 
-/* "relu", "tanh", "sigmoid", "flatten" (to [C * H * W]), "softmax" (over the first dimension of a row) and
+struct alpha_settings { /* "leaky_relu", "elu" */
+    double alpha;
+};
+
+struct hard_sigmoid_settings { /* "hard_sigmoid" */
+    double alpha, beta;
+};
+
+struct clip_settings { /* "clip"; the largest float and what is beyond: no bound */
+    double min, max;
+};
+
+enum { GELU_ERF, GELU_TANH };
+#define GELU_CHOICES "none|tanh"
+
+struct gelu_settings { /* "gelu" */
+    int approximate;
+};
+
+/* "relu", "tanh", "sigmoid", "relu6", "hard_swish", "softplus", "silu", "exp", "log", "sqrt", "abs", "neg", "flatten" (to [C * H * W]), "softmax" (over the first dimension of a row) and
  * "add" (of two or more inputs of one shape) have no settings. */
 
 #endif

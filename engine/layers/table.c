@@ -4,9 +4,14 @@
 #include "engine/layers/types.h"
 
 const struct layer_type *const layer_types[] = {
-    &layer_conv,    &layer_dense,   &layer_maxpool, &layer_avgpool, &layer_relu,    &layer_tanh,
-    &layer_sigmoid, &layer_softmax, &layer_flatten, &layer_add,     &layer_dropout, NULL,
-};
+    /* conv.c, dense.c, pool.c */
+    &layer_conv, &layer_dense, &layer_maxpool, &layer_avgpool,
+    /* activation.c */
+    &layer_relu, &layer_tanh, &layer_sigmoid, &layer_relu6, &layer_hard_swish, &layer_softplus, &layer_silu,
+    &layer_exp, &layer_log, &layer_sqrt, &layer_abs, &layer_neg, &layer_leaky_relu, &layer_elu,
+    &layer_hard_sigmoid, &layer_clip, &layer_gelu,
+    /* softmax.c, shape.c */
+    &layer_softmax, &layer_flatten, &layer_add, &layer_dropout, NULL};
 
 const struct layer_type *layer_find(const char *name)
 {
@@ -18,9 +23,9 @@ const struct layer_type *layer_find(const char *name)
 
 const char *layer_nearest(const char *name)
 {
-    const char *words[64];
+    const char *words[128];
     int n = 0;
-    for (; layer_types[n] && n < 64; n++)
+    for (; layer_types[n] && n < 128; n++)
         words[n] = layer_types[n]->name;
     return setting_nearest(name, words, n);
 }

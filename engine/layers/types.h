@@ -5,7 +5,12 @@
 #include "engine/layer.h"
 #include "engine/layers/settings.h"
 
-extern const struct layer_type layer_conv, layer_dense, layer_maxpool, layer_avgpool, layer_relu, layer_tanh,
-    layer_sigmoid, layer_softmax, layer_flatten, layer_add, layer_dropout;
+extern const struct layer_type layer_conv, layer_dense, layer_maxpool, layer_avgpool;
+/* activation.c */
+extern const struct layer_type layer_relu, layer_tanh, layer_sigmoid, layer_relu6, layer_hard_swish,
+    layer_softplus, layer_silu, layer_exp, layer_log, layer_sqrt, layer_abs, layer_neg, layer_leaky_relu,
+    layer_elu, layer_hard_sigmoid, layer_clip, layer_gelu;
+/* softmax.c, shape.c */
+extern const struct layer_type layer_softmax, layer_flatten, layer_add, layer_dropout;
 
 #endif
