@@ -94,6 +94,8 @@ void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, c
 /* Between the layouts of one lane and the plan's lanes (plan.h); net_open.c records them, layers do not. */
 void record_to_lanes(struct recorder *r, struct value y, struct value x);
 void record_from_lanes(struct recorder *r, struct value y, struct value x);
+/* The gradient of one output of a row to all outputs; net_open.c records it where a net explains. */
+void record_pick(struct recorder *r, struct value dx, struct value y, struct value choice, int64_t outputs);
 /* MAP_IDENTITY records a copy, which placing makes free where it can. */
 void record_map(struct recorder *r, struct value y, struct value x, const struct map *map);
 /* Keeps x or y, whichever the slope is computed from (map_slope). */

@@ -69,10 +69,47 @@ int net_forward(struct net *net, int rows, struct fail *why)
 {
     struct span s = {.rows = rows};
     int rc = check_rows(net, rows, why);
+    if (!rc && net->o.mode == NET_EXPLAIN)
+        rc = fail(why, E_USAGE, "the net was opened to explain: net_explain gives its outputs");
     if (rc)
         return rc;
     run_forward(net, &net->infer, &s);
     return net_sync(net, why);
+}
+
+/* ---- saliency ---- */
+
+static int check_outputs(const struct net *net, int rows, const int32_t *outputs, struct fail *why)
+{
+    for (int i = 0; outputs && i < rows; i++)
+        if (outputs[i] < -1 || outputs[i] >= net->output_size)
+            return fail(why, E_USAGE, "row %d: output %d to be explained, the network's are 0..%lld", i,
+                        outputs[i], (long long)net->output_size - 1);
+    return 0;
+}
+
+/* out = d output / d input * input, row by row. */
+int net_explain(struct net *net, int rows, const int32_t *outputs, float *out, struct fail *why)
+{
+    struct span s = {.rows = rows};
+    int64_t n = rows * net->input_size;
+    int rc = check_rows(net, rows, why);
+    if (!rc && net->o.mode != NET_EXPLAIN)
+        rc = fail(why, E_USAGE, "the net was not opened to explain");
+    if (!rc)
+        rc = check_outputs(net, rows, outputs, why);
+    if (rc)
+        return rc;
+    for (int i = 0; i < rows; i++)
+        net->choice[i] = outputs ? (float)outputs[i] : -1;
+    to_device(net, net->memory.store[STORE_CHOICE], net->choice, rows);
+    run_forward(net, &net->infer, &s); /* the plan's forward steps hold the way back too */
+    to_host(net, net->dinput, net->memory.store[STORE_DINPUT], n);
+    if ((rc = net_sync(net, why)))
+        return rc;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = net->dinput[i] * net->input[i];
+    return 0;
 }
 
 /* ---- losses ---- */

@@ -14,7 +14,11 @@ struct net;
 struct loss_type; /* loss.h */
 struct optimizer; /* optim.h */
 
-enum net_mode { NET_INFER, NET_TRAIN };
+enum net_mode {
+    NET_INFER,
+    NET_TRAIN,
+    NET_EXPLAIN, /* inference behaviour, and backward to the input alone */
+};
 
 struct net_options {
     enum net_mode mode;
@@ -39,6 +43,12 @@ int net_max_rows(const struct net *net);
 /* Rows 0..rows-1 of net_input. The bits of a row's output do not depend on its neighbours, its place or the
  * threads. */
 int net_forward(struct net *net, int rows, struct fail *why);
+
+/* Saliency: for rows 0..rows-1 of net_input the gradient of one output to the input, times the input, into
+ * out[rows][net_input_size], host memory. outputs[row] is that output's index, -1 the largest one (the first of
+ * equals); outputs NULL: the largest of every row. net_output holds the outputs. NET_EXPLAIN nets only; as with
+ * net_forward the bits of a row depend on that row alone. */
+int net_explain(struct net *net, int rows, const int32_t *outputs, float *out, struct fail *why);
 
 /* What the loss is held against. Exactly one of labels and targets. */
 struct target {

@@ -22,10 +22,11 @@ struct net {
     size_t elements[STORES]; /* of each store */
     struct memory memory;
     size_t activations, scratch; /* elements, bytes: of all pieces together */
-    struct plan infer, train;    /* train: empty in NET_INFER nets */
+    struct plan infer, train;    /* train: of NET_TRAIN nets alone; infer of NET_EXPLAIN nets goes back too */
     float *input, *output;       /* host; the backend's own memory where that is the host's */
     int64_t input_size, output_size;
-    float *targets, *sums; /* host, as the above */
+    float *targets, *sums;  /* host, as the above */
+    float *choice, *dinput; /* of NET_EXPLAIN nets; host, as the above */
     void *device_targets, *device_sums;
 };
 

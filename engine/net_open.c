@@ -42,7 +42,7 @@ static int place_params(struct net *net, struct fail *why)
 struct recording {
     struct layer *layers;
     struct value *outputs, *gradients; /* by node */
-    struct value input;                /* in the plan's layout */
+    struct value input, dinput;        /* in the plan's layout; dinput: none, but in NET_EXPLAIN nets */
 };
 
 static void record_params(struct recorder *r, const struct net *net, struct layer *l)
@@ -90,20 +90,24 @@ static void record_forward(struct recorder *r, const struct net *net, struct rec
     r->plan->forward = r->plan->count;
 }
 
-static void record_backward(struct recorder *r, const struct net *net, struct recording *rec)
+/* What the loss leaves: the gradient of the last node. */
+static void record_loss(struct recorder *r, const struct net *net, struct recording *rec)
 {
     const struct graph *g = net->graph;
-    for (int i = 0; i < g->count; i++)
-        rec->gradients[i] = plan_value(r, g->nodes[i].shape, STORE_ACTIVATION, 0);
     r->plan->doutput = rec->gradients[g->count - 1];
     if (r->rc)
         return;
-    r->plan->values[r->plan->doutput.id].writers = 1; /* the loss */
+    r->plan->values[r->plan->doutput.id].writers = 1;
     if (r->plan->lanes > 1) {
         rec->gradients[g->count - 1] = record_temp(r, g->nodes[g->count - 1].shape);
         r->node = g->count - 1;
         record_to_lanes(r, rec->gradients[g->count - 1], r->plan->doutput);
     }
+}
+
+static void record_backward(struct recorder *r, const struct net *net, struct recording *rec)
+{
+    const struct graph *g = net->graph;
     for (int i = g->count - 1; i >= 0 && !r->rc; i--) {
         const struct graph_node *n = &g->nodes[i];
         struct layer *l = &rec->layers[i];
@@ -111,9 +115,43 @@ static void record_backward(struct recorder *r, const struct net *net, struct re
             continue; /* a branch that nothing reads */
         l->dy = rec->gradients[i];
         for (int k = 0; k < n->input_count; k++)
-            l->dx[k] = n->inputs[k] == GRAPH_INPUT ? (struct value){0} : rec->gradients[n->inputs[k]];
+            l->dx[k] = n->inputs[k] == GRAPH_INPUT ? rec->dinput : rec->gradients[n->inputs[k]];
         r->node = i;
         n->type->backward(r, l);
+    }
+}
+
+/* NET_EXPLAIN: back from one output of each row to the input, and no further: parameters have no gradients.
+ * All of it goes by rows, so these are forward steps to whoever runs the plan. */
+static void record_explanation(struct recorder *r, const struct net *net, struct recording *rec)
+{
+    const struct graph *g = net->graph;
+    int last = g->count - 1;
+    bool lanes = r->plan->lanes > 1;
+    struct value dinput = plan_value(r, g->input, STORE_DINPUT, 0);
+    struct value choice = plan_value(r, SHAPE(1), STORE_CHOICE, 0);
+    rec->dinput = lanes ? record_temp(r, g->input) : dinput;
+    r->node = last;
+    record_pick(r, rec->gradients[last], rec->outputs[last], choice, net->output_size);
+    record_backward(r, net, rec);
+    r->node = 0;
+    if (lanes)
+        record_from_lanes(r, dinput, rec->dinput);
+    r->plan->forward = r->plan->count;
+}
+
+static void record_way_back(struct recorder *r, const struct net *net, struct recording *rec)
+{
+    const struct graph *g = net->graph;
+    for (int i = 0; i < g->count; i++)
+        rec->gradients[i] = plan_value(r, g->nodes[i].shape, STORE_ACTIVATION, 0);
+    if (r->rc)
+        return;
+    if (net->o.mode == NET_EXPLAIN) {
+        record_explanation(r, net, rec);
+    } else {
+        record_loss(r, net, rec);
+        record_backward(r, net, rec);
     }
 }
 
@@ -123,14 +161,15 @@ static int record_plan(struct net *net, struct plan *plan, bool training, struct
     struct recording rec = {calloc(count, sizeof *rec.layers),
                             calloc(count, sizeof *rec.outputs),
                             calloc(count, sizeof *rec.gradients),
+                            {0},
                             {0}};
     struct recorder r = {.plan = plan, .training = training, .why = why};
     if (!rec.layers || !rec.outputs || !rec.gradients)
         r.rc = fail(why, E_MEMORY, "no memory for a plan");
     if (!r.rc)
         record_forward(&r, net, &rec);
-    if (!r.rc && training)
-        record_backward(&r, net, &rec);
+    if (!r.rc && (training || net->o.mode == NET_EXPLAIN))
+        record_way_back(&r, net, &rec);
     free(rec.layers);
     free(rec.outputs);
     free(rec.gradients);
@@ -213,6 +252,11 @@ static int alloc_memory(struct net *net, struct fail *why)
     size_pieces(net);
     net->elements[STORE_INPUT] = (size_t)(net->input_size * rows);
     net->elements[STORE_OUTPUT] = (size_t)(net->output_size * rows);
+    if (net->o.mode == NET_EXPLAIN) {
+        net->elements[STORE_CHOICE] =
+            rounded((size_t)rows); /* in lanes a number a row needs no other order */
+        net->elements[STORE_DINPUT] = (size_t)(net->input_size * rows);
+    }
     for (int i = 0; i < STORES; i++)
         if ((rc = alloc(net, &m->store[i], i == STORE_ACTIVATION ? net->activations : net->elements[i], why)))
             return rc;
@@ -220,6 +264,10 @@ static int alloc_memory(struct net *net, struct fail *why)
     if ((rc = alloc(net, &m->scratch, scratch, why)) ||
         (rc = alloc_host(net, &net->input, m->store[STORE_INPUT], net->input_size * rows, why)) ||
         (rc = alloc_host(net, &net->output, m->store[STORE_OUTPUT], net->output_size * rows, why)))
+        return rc;
+    if (net->o.mode == NET_EXPLAIN &&
+        ((rc = alloc_host(net, &net->choice, m->store[STORE_CHOICE], rows, why)) ||
+         (rc = alloc_host(net, &net->dinput, m->store[STORE_DINPUT], net->input_size * rows, why))))
         return rc;
     if (net->o.mode != NET_TRAIN)
         return 0;
@@ -289,6 +337,8 @@ void net_close(struct net **netp)
         free(net->output);
         free(net->targets);
         free(net->sums);
+        free(net->choice);
+        free(net->dinput);
     }
     for (int i = 0; i < STORES; i++)
         ops->free(net->be, net->memory.store[i]);

@@ -29,6 +29,7 @@ enum { OP_OUT = 3, OP_IN = 4, LOSS_SUMS = 3 };
     X(SOFTMAX_BACK, "softmax_back")   /* dx             dy y */                                         \
     X(TO_LANES, "to_lanes")           /* y x: [N][size] to [N/lanes][size][lanes] */                    \
     X(FROM_LANES, "from_lanes")       /* y x: back */                                                   \
+    X(PICK, "pick")                   /* dx             y choice: 1 at that output, else 0 */           \
     X(CROSS_ENTROPY, "cross_entropy") /* [dx] sums    x targets */                                      \
     X(MSE, "mse")                     /* [dx] sums    x targets */                                      \
     X(LOG_LOSS, "log_loss")           /* [dx] sums    x targets */                                      \
@@ -94,6 +95,9 @@ struct geometry {
         struct {
             int64_t classes, inner; /* a row is [classes][inner] */
         } softmax;
+        struct {
+            int64_t outputs; /* `choice` is [rows]: an output's index, or -1: the largest */
+        } pick;
         struct {
             double rate;
             int layer; /* hashed into the mask */

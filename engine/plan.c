@@ -18,7 +18,8 @@ int plan_root(const struct plan *p, struct value v)
 static bool is_result(const struct plan *p, struct value v)
 {
     enum store store = p->values[v.id].store;
-    return v.id && (store == STORE_OUTPUT || store == STORE_GRADIENT || store == STORE_STATE);
+    return v.id && (store == STORE_OUTPUT || store == STORE_GRADIENT || store == STORE_STATE ||
+                    store == STORE_DINPUT);
 }
 
 /* Takes out the steps for which keep[i] is false. */
@@ -137,7 +138,8 @@ static void *address(const struct plan *p, struct value named, const struct memo
     size_t at = v->at, size = (size_t)v->size;
     if (v->store == STORE_ACTIVATION)
         at += (size_t)piece->thread * m->activation_piece + (v->crosses ? (size_t)piece->begin * size : 0);
-    if (v->store == STORE_INPUT || v->store == STORE_OUTPUT)
+    if (v->store == STORE_INPUT || v->store == STORE_OUTPUT || v->store == STORE_CHOICE ||
+        v->store == STORE_DINPUT)
         at = (size_t)(piece->shard + piece->begin) * size;
     return (char *)m->store[v->store] + at * element;
 }
@@ -171,7 +173,8 @@ void plan_run(struct backend *be, const struct plan *p, const struct memory *m, 
 static void print_value(const struct plan *p, struct value v, FILE *out)
 {
     char text[64];
-    static const char *const stores[STORES] = {"", "input ", "output ", "param ", "state ", "gradient "};
+    static const char *const stores[STORES] = {"",       "input ",    "output ", "param ",
+                                               "state ", "gradient ", "choice ", "dinput "};
     const struct plan_value *named = &p->values[v.id], *held = &p->values[plan_root(p, v)];
     fprintf(out, " %s%s@%zu", stores[held->store], shape_text(named->row, text, sizeof text), held->at);
 }

@@ -16,6 +16,8 @@ enum store {
     STORE_PARAM,
     STORE_STATE,
     STORE_GRADIENT, /* of a parameter: zeroed by the caller, added to by steps */
+    STORE_CHOICE,   /* of NET_EXPLAIN nets: which output, a number a row */
+    STORE_DINPUT,   /* of NET_EXPLAIN nets: the input's gradient */
     STORES
 };
 

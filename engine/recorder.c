@@ -199,6 +199,11 @@ void record_from_lanes(struct recorder *r, struct value y, struct value x)
     record(r, OP_FROM_LANES, y, none, IN(x), &(struct geometry){0});
 }
 
+void record_pick(struct recorder *r, struct value dx, struct value y, struct value choice, int64_t outputs)
+{
+    record(r, OP_PICK, dx, none, IN(y, choice), &(struct geometry){.pick = {outputs}});
+}
+
 void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer)
 {
     record(r, OP_DROPOUT, y, none, IN(x), &(struct geometry){.dropout = {rate, layer}});

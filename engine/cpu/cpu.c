@@ -38,6 +38,7 @@ static const struct kernel kernels[OPS] = {
     [OP_COPY] = {cpu_copy, NULL, NULL},
     [OP_TO_LANES] = {cpu_copy, NULL, NULL}, /* one lane is no change */
     [OP_FROM_LANES] = {cpu_copy, NULL, NULL},
+    [OP_PICK] = {cpu_pick, NULL, NULL},
     [OP_DROPOUT] = {cpu_dropout, NULL, NULL},
     [OP_SOFTMAX] = {cpu_softmax, NULL, NULL},
     [OP_SOFTMAX_BACK] = {cpu_softmax_back, NULL, NULL},

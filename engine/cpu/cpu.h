@@ -22,6 +22,7 @@ CPU_KERNEL(cpu_map);
 CPU_KERNEL(cpu_map_back);
 CPU_KERNEL(cpu_copy);
 CPU_KERNEL(cpu_dropout);
+CPU_KERNEL(cpu_pick);
 CPU_KERNEL(cpu_softmax);
 CPU_KERNEL(cpu_softmax_back);
 CPU_KERNEL(cpu_cross_entropy);

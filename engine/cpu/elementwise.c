@@ -122,6 +122,11 @@ CPU_KERNEL(cpu_log_loss)
     loss_log_loss(c, begin, end, scratch);
 }
 
+CPU_KERNEL(cpu_pick)
+{
+    loss_pick(c, begin, end, scratch);
+}
+
 int64_t cpu_update_slices(const struct call *c)
 {
     return (optim_items(c) + SLICE_WEIGHTS - 1) / SLICE_WEIGHTS;

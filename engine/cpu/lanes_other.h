@@ -244,6 +244,23 @@ static void lanes_softmax_back(const struct call *c, int64_t begin, int64_t end,
     cpu_softmax_back(&blocks, begin, end, scratch);
 }
 
+/* [outputs][16] for each block; `choice`, a number a row, has the same order in both layouts. */
+static void lanes_pick(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    int64_t k = c->g->pick.outputs;
+    (void)scratch;
+    for (int64_t i = begin * LANES; i < end * LANES; i++) {
+        const float *y = (const float *)c->in[0] + i / LANES * k * LANES + i % LANES;
+        float *dx = (float *)c->out[0] + i / LANES * k * LANES + i % LANES,
+              choice = ((const float *)c->in[1])[i];
+        int64_t chosen = choice < 0 ? 0 : (int64_t)choice;
+        for (int64_t j = 1; choice < 0 && j < k; j++)
+            chosen = y[j * LANES] > y[chosen * LANES] ? j : chosen;
+        for (int64_t j = 0; j < k; j++)
+            dx[j * LANES] = (c->add ? dx[j * LANES] : 0) + (float)(j == chosen);
+    }
+}
+
 const struct kernel LANES_TABLE[OPS] = {
     [OP_CONV] = {lanes_conv, lanes_items, lanes_conv_scratch},
     [OP_CONV_DX] = {lanes_conv_dx, lanes_items, lanes_conv_dx_scratch},
@@ -263,4 +280,5 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_SOFTMAX_BACK] = {lanes_softmax_back, lanes_items, NULL},
     [OP_TO_LANES] = {lanes_to, lanes_items, NULL},
     [OP_FROM_LANES] = {lanes_from, lanes_items, NULL},
+    [OP_PICK] = {lanes_pick, lanes_items, NULL},
 };

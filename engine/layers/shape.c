@@ -100,7 +100,10 @@ static void dropout_forward(struct recorder *r, struct layer *l)
 static void dropout_backward(struct recorder *r, struct layer *l)
 {
     const struct dropout_settings *s = l->settings;
-    record_dropout(r, l->dx[0], l->dy, s->rate, l->node);
+    if (record_training(r))
+        record_dropout(r, l->dx[0], l->dy, s->rate, l->node);
+    else
+        record_copy(r, l->dx[0], l->dy);
 }
 
 const struct layer_type layer_dropout = {

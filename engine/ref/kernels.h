@@ -388,6 +388,7 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_COPY] = {ref_copy, NULL, NULL},
     [OP_TO_LANES] = {ref_relayout, NULL, NULL},
     [OP_FROM_LANES] = {ref_relayout, NULL, NULL},
+    [OP_PICK] = {loss_pick, NULL, NULL},
     [OP_DROPOUT] = {ref_dropout, NULL, NULL},
     [OP_SOFTMAX] = {ref_softmax, NULL, NULL},
     [OP_SOFTMAX_BACK] = {ref_softmax_back, NULL, NULL},

@@ -104,6 +104,20 @@ static void loss_log_loss(const struct call *c, int64_t begin, int64_t end, void
     }
 }
 
+/* dx[j] = 1 for the chosen output, else 0. Not a loss, but what takes its place where a net explains. */
+static void loss_pick(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    int64_t k = c->g->pick.outputs;
+    (void)scratch;
+    for (int64_t n = begin; n < end; n++) {
+        const real *y = (const real *)c->in[0] + n * k, *choice = c->in[1];
+        real *dx = (real *)c->out[0] + n * k;
+        int64_t chosen = choice[n] < 0 ? largest_output(y, k) : (int64_t)choice[n];
+        for (int64_t j = 0; j < k; j++)
+            dx[j] = (c->add ? dx[j] : 0) + (j == chosen);
+    }
+}
+
 /* moment = momentum moment + g;  w -= lr moment (PyTorch's, not Nesterov's) */
 static void optim_sgd(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {

@@ -173,6 +173,10 @@ static const struct op_case cases[] = {
     {"copy of NaN", OP_COPY, {.map = {MAP_IDENTITY}}, 30, 0, NANS},
     {"to lanes", OP_TO_LANES, {.map = {MAP_IDENTITY}}, 37, 0, PLAIN},
     {"from lanes", OP_FROM_LANES, {.map = {MAP_IDENTITY}}, 37, 0, PLAIN},
+    {"of 10", OP_PICK, {.pick = {10}}, 10, 0, PLAIN},
+    {"of one", OP_PICK, {.pick = {1}}, 1, 0, PLAIN},
+    {"of NaN", OP_PICK, {.pick = {9}}, 9, 0, NANS},
+    {"of equals", OP_PICK, {.pick = {5}}, 5, 0, EQUALS},
     {"half", OP_DROPOUT, {.dropout = {0.5, 3}}, 127, 1e-6, PLAIN},
     {"nothing", OP_DROPOUT, {.dropout = {0, 3}}, 30, 1e-6, PLAIN},
     {"10 classes", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, PLAIN},
@@ -238,6 +242,8 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
     case OP_DROPOUT:
     case OP_SOFTMAX:
         return (struct sizes){{row}, {row}};
+    case OP_PICK:
+        return (struct sizes){{row}, {row, n}};
     case OP_CROSS_ENTROPY:
     case OP_MSE:
     case OP_LOG_LOSS:
@@ -273,6 +279,13 @@ static void fill_targets(const struct op_case *t, float *v, int64_t n, struct rn
     uint32_t classes = t->g.loss.outputs == 1 ? 2 : (uint32_t)t->g.loss.outputs;
     for (int64_t i = 0; i < n; i++)
         v[i] = t->g.loss.labels ? (float)rng_below(r, classes) : (float)rng_uniform(r);
+}
+
+/* Every output, and -1 for the largest. */
+static void fill_choices(const struct op_case *t, float *v, int64_t n, struct rng *r)
+{
+    for (int64_t i = 0; i < n; i++)
+        v[i] = (float)rng_below(r, (uint32_t)t->g.pick.outputs + 1) - 1;
 }
 
 static void run_on(struct backend *be, const struct op_case *t, struct call *c)
@@ -415,6 +428,8 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
             fill(in[i], size.in[i], &r, t->op == OP_CONV_DX && i == 1 ? PLAIN : t->special);
             if (is_loss(t->op) && i == 1)
                 fill_targets(t, in[i], size.in[i], &r);
+            if (t->op == OP_PICK && i == 1)
+                fill_choices(t, in[i], size.in[i], &r);
         }
     for (int i = 0; i < OP_OUT; i++)
         for (int k = 0; size.out[i] && k < 2; k++) {
