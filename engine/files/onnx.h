@@ -1,9 +1,11 @@
 /* What the files onnx_*.c share; others call onnx_parse and onnx_print (graph.h).
  *   onnx_wire.c          bytes -> protobuf messages, checked and bounded
  *   onnx_tensor.c        tensors and attributes of a node
- *   onnx_read.c          the model around the operators: values, input, output, order
+ *   onnx_read.c          the model around the operators: input, output, order
+ *   onnx_values.c        what names stand for, the layers that are added
  *   onnx_operators.c     one row an operator: ONNX node -> layer
- *   onnx_linear.c, onnx_windows.c   those with weights and with windows
+ *   onnx_activations.c, onnx_linear.c, onnx_windows.c, onnx_shapes.c   families of operators
+ *   onnx_fold.c, onnx_fold_float.c   nodes that are computed while the file is read
  *   onnx_meta.c          labels, preprocessing and metadata, both ways
  *   onnx_write.c         the model around the layers
  *   onnx_layers.c        one row a layer: layer -> ONNX nodes */
@@ -41,10 +43,8 @@ const char *onnx_text(const char *text); /* NULL (absent) as "" */
 int onnx_tensor_shape(const Onnx__TensorProto *t, struct shape *shape, struct fail *why);
 /* FLOAT tensors; *out is malloc'd and holds shape_size floats. */
 int onnx_tensor_floats(const Onnx__TensorProto *t, float **out, struct shape *shape, struct fail *why);
-/* INT64 tensors of at most `max` elements; *count is how many. */
+/* INT64 and INT32 tensors of at most `max` elements; *count is how many. */
 int onnx_tensor_ints(const Onnx__TensorProto *t, int64_t *out, int max, int *count, struct fail *why);
-/* A FLOAT tensor of one element. */
-int onnx_tensor_float(const Onnx__TensorProto *t, float *out, struct fail *why);
 
 /* Attributes: absent leaves *out as it is (the default). */
 const Onnx__AttributeProto *onnx_attribute(const Onnx__NodeProto *node, const char *name);
@@ -59,25 +59,43 @@ int onnx_attribute_text(const Onnx__NodeProto *node, const char *name, char *out
 /* The float as the shortest decimal that means it: 0.2f is 0.2. */
 double onnx_decimal(float f);
 
-/* ---- onnx_read.c, for the operators ---- */
+/* ---- onnx_values.c ---- */
+
+enum { ONNX_INTS = 64 };
+
+/* An integer of shape arithmetic: n, or n times the number of rows. */
+struct onnx_int {
+    int64_t n;
+    bool rows;
+};
+
+struct onnx_ints {
+    int rank; /* 0: one number, 1: a list */
+    int count;
+    struct onnx_int v[ONNX_INTS];
+};
 
 /* What a name in the file stands for: a constant, or the output of a layer. */
 struct onnx_value {
     const char *name;                /* borrowed from the file */
     const Onnx__TensorProto *tensor; /* of a constant */
+    const struct onnx_ints *ints;    /* of integers computed while reading */
     int node;                        /* of an activation: a layer of the graph, or GRAPH_INPUT */
     int uses;                        /* nodes and graph outputs that read it, through aliases too */
     bool ready;                      /* defined by now, in the order of the file */
-    bool flat;                       /* flattened, and no layer was made for that yet */
+    bool viewed;                     /* read in the shape `view`, and no layer was made for that yet */
+    struct shape view;               /* of one row */
     bool named;                      /* a parameter is called after it */
     bool padded;                     /* by zeros that the window that reads it has to take over */
     int64_t pads[4];                 /* top, left, bottom, right */
 };
 
-/* The tensor of a constant that the file gives as plain numbers. */
+/* A constant computed while reading. */
 struct onnx_made {
-    Onnx__TensorProto tensor; /* borrows the numbers */
-    int64_t dim;
+    Onnx__TensorProto tensor;
+    int64_t dims[SHAPE_DIMS];
+    float *floats; /* owned; NULL when the tensor borrows its numbers or there is none */
+    struct onnx_ints ints;
     struct onnx_made *next;
 };
 
@@ -89,21 +107,29 @@ struct onnx_reader {
     size_t value_count;
     bool *needed; /* by node of the file: the output depends on it */
     int opset;
+    int lead;               /* dimensions before those of a row: 1, or 0 when the whole input is one row */
     int64_t fixed_batch;    /* the input's N when it is a number, else 0 */
     bool ours;              /* written by onnx_print */
     struct onnx_made *made; /* owned */
+    size_t room;            /* bytes that constants may still take */
 };
 
+struct onnx_value *onnx_find(const struct onnx_reader *r, const char *name); /* NULL: none */
+int onnx_collect_values(struct onnx_reader *r, const Onnx__GraphProto *g, struct fail *why);
+void onnx_mark_needed(struct onnx_reader *r, const Onnx__GraphProto *g, struct onnx_value *output);
 /* NULL: the file names no such input (left out, or too few). */
-struct onnx_value *onnx_input(struct onnx_reader *r, const Onnx__NodeProto *node, size_t i);
+struct onnx_value *onnx_input(const struct onnx_reader *r, const Onnx__NodeProto *node, size_t i);
+bool onnx_is_constant(const struct onnx_value *v); /* false for NULL */
 /* Makes output 0 of the node stand for a layer, or for what `from` stands for. */
 void onnx_define(struct onnx_reader *r, const Onnx__NodeProto *node, int layer);
-/* flat: as a Flatten of it. */
-void onnx_define_alias(struct onnx_reader *r, const Onnx__NodeProto *node, struct onnx_value *from,
-                       bool flat);
+void onnx_define_alias(struct onnx_reader *r, const Onnx__NodeProto *node, const struct onnx_value *from);
 /* The shape of one row of an activation. */
 struct shape onnx_row(const struct onnx_reader *r, const struct onnx_value *v);
-/* The layer an activation comes from, after a flatten layer was added where one is due. */
+void onnx_set_view(const struct onnx_reader *r, struct onnx_value *v, struct shape row);
+/* Adds the layer that makes a row of this shape; node may be NULL. */
+int onnx_add_view(struct onnx_reader *r, const Onnx__NodeProto *node, int input, struct shape row,
+                  struct fail *why);
+/* The layer an activation comes from, after a layer was added for its view where one is due. */
 int onnx_layer_of(struct onnx_reader *r, struct onnx_value *v, int *layer, struct fail *why);
 /* Adds a layer named after the node, or after its weights ("conv1" of "conv1.weight"). */
 int onnx_add(struct onnx_reader *r, const Onnx__NodeProto *node, const struct onnx_value *weights,
@@ -114,8 +140,88 @@ int onnx_added(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *
 int onnx_set_param(struct onnx_reader *r, int layer, int index, struct onnx_value *from, struct shape shape,
                    const float *data, struct fail *why);
 
+/* ---- onnx_read.c ---- */
+
+/* For conformance tests. */
+struct onnx_whole {
+    bool wanted;        /* the whole input is one row: operators may work across its first dimension */
+    float *constant;    /* malloc'd, when the output depends on nothing; the graph is NULL then */
+    struct shape shape; /* of the constant */
+};
+int onnx_parse_whole(struct graph **out, const char *name, const void *bytes, size_t size,
+                     struct onnx_whole *whole, struct fail *why);
+
+/* ---- onnx_fold.c, onnx_fold_float.c: results of nodes whose inputs are constants ---- */
+
+/* Defines output 0 as floats of this shape for the caller to fill; NULL: failed, *why says it. */
+float *onnx_define_floats(struct onnx_reader *r, const Onnx__NodeProto *n, struct shape shape,
+                          struct fail *why);
+int onnx_define_ints(struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_ints *ints,
+                     struct fail *why);
+int onnx_define_tensor(struct onnx_reader *r, const Onnx__NodeProto *n, const Onnx__TensorProto *tensor,
+                       const struct shape *shape, struct fail *why);
+void onnx_made_free(struct onnx_reader *r);
+bool onnx_is_ints(const struct onnx_value *v);
+int onnx_want_ints(const struct onnx_value *v, const char *what, struct onnx_ints *out, struct fail *why);
+/* *out is malloc'd. Integers that were computed become floats. */
+int onnx_want_floats(const struct onnx_value *v, const char *what, float **out, struct shape *shape,
+                     struct fail *why);
+int onnx_want_float(const struct onnx_value *v, const char *what, float *out,
+                    struct fail *why); /* one number */
+/* Plain numbers only, at most max. */
+int onnx_want_numbers(const struct onnx_value *v, const char *what, int64_t *out, int max, int *count,
+                      struct fail *why);
+int onnx_broadcast(struct shape a, struct shape b, struct shape *out, struct fail *why);
+int onnx_fold_int_arithmetic(struct onnx_reader *r, const Onnx__NodeProto *n, char sign, struct fail *why);
+int onnx_fold_gather_floats(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_concat_floats(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+/* Rows of the table in onnx_operators.c. */
+int onnx_import_shape(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_arithmetic(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_cast(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_concat(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_gather(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_slice(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_transpose(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_fold_view(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+
+/* ---- onnx_shapes.c ---- */
+
+/* The attribute `axis`, or *axis without it, as 0 .. rank - 1. */
+int onnx_read_axis(const Onnx__NodeProto *n, int rank, int64_t *axis, struct fail *why);
+/* marks[i]: dimension i of `rank` is among the axes, attribute or second input; *count: how many. */
+int onnx_read_axes(const struct onnx_reader *r, const Onnx__NodeProto *n, int rank, bool *marks, int *count,
+                   struct fail *why);
+int onnx_want_row_axis(const struct onnx_reader *r, int64_t axis, struct fail *why);
+/* The shape that Reshape, Flatten, Squeeze or Unsqueeze makes of `from`, before which stand `lead` dimensions. */
+int onnx_view_shape(const struct onnx_reader *r, const Onnx__NodeProto *n, struct shape from, int lead,
+                    struct shape *out, struct fail *why);
+int onnx_import_view(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+
+/* ---- onnx_axes.c ---- */
+
+int onnx_read_perm(const Onnx__NodeProto *n, int rank, int64_t *perm, struct fail *why);
+struct onnx_slice {
+    int count;
+    int64_t axis[SHAPE_DIMS], start[SHAPE_DIMS], end[SHAPE_DIMS], step[SHAPE_DIMS];
+};
+/* Axes are within -rank .. rank - 1, as written. */
+int onnx_read_slice(const struct onnx_reader *r, const Onnx__NodeProto *n, int rank, struct onnx_slice *s,
+                    struct fail *why);
+/* `bound` as a place in 0 .. size, or -1 .. size - 1 for negative steps. */
+int64_t onnx_slice_bound(int64_t bound, int64_t size, int64_t step);
+
+/* ---- onnx_activations.c ---- */
+
+int onnx_import_relu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_sigmoid(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_tanh(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+
 /* ---- onnx_operators.c ---- */
 
+/* In files of our own: a node that belongs to the layer before. */
+bool onnx_is_part(const Onnx__NodeProto *n, const char *part);
 int onnx_import_node(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_want_activation(const struct onnx_value *v, struct fail *why);
 int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why);

@@ -16,8 +16,8 @@ static int read_bias(const struct onnx_value *v, int64_t count, int trailing, fl
     struct shape s;
     char text[96];
     float *data = NULL;
-    int rc = onnx_want_constant(v, "the bias", why);
-    if (rc || (rc = onnx_tensor_floats(v->tensor, &data, &s, why)))
+    int rc = onnx_want_floats(v, "the bias", &data, &s, why);
+    if (rc)
         return rc;
     int64_t n = shape_size(s);
     int at = s.rank - 1 - trailing;
@@ -62,7 +62,7 @@ static int read_matrix(const struct onnx_value *w, bool transpose, float scale, 
 {
     char text[96];
     float *from = NULL;
-    int rc = onnx_tensor_floats(w->tensor, &from, s, why);
+    int rc = onnx_want_floats(w, "the weight", &from, s, why);
     if (rc)
         return rc;
     int64_t n = shape_size(*s), rows = s->dim[0], cols = s->dim[1];
@@ -89,7 +89,7 @@ static int import_dense(struct onnx_reader *r, const Onnx__NodeProto *n, bool tr
     struct shape s;
     float *data = NULL;
     int rc;
-    if ((rc = onnx_want_activation(x, why)) || (rc = onnx_want_constant(w, "the weight", why)) ||
+    if ((rc = onnx_want_activation(x, why)) ||
         (rc = onnx_want_rank(r, x, 1, "flat (a Flatten before it)", why)) ||
         (rc = read_matrix(w, transpose, scale, &data, &s, why)))
         return rc;
@@ -145,7 +145,7 @@ static int add_bias(struct onnx_reader *r, const Onnx__NodeProto *n, struct onnx
     struct graph_node *l = x->node == GRAPH_INPUT ? NULL : &r->graph->nodes[x->node];
     struct conv_settings *c = conv ? l->settings : NULL;
     struct dense_settings *d = dense ? l->settings : NULL;
-    if (x->uses != 1 || x->flat || x->padded || (!conv && !dense) ||
+    if (x->uses != 1 || x->viewed || x->padded || (!conv && !dense) ||
         (c && (c->bias || c->activation != MAP_IDENTITY)) ||
         (d && (d->bias || d->activation != MAP_IDENTITY)))
         return fail(why, E_UNSUPPORTED,
@@ -173,7 +173,7 @@ int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail
             return rc;
     }
     if (count == 1) {
-        onnx_define_alias(r, n, onnx_input(r, n, 0), false);
+        onnx_define_alias(r, n, onnx_input(r, n, 0));
         return 0;
     }
     if ((rc = onnx_add(r, n, NULL, "add", from[0], &l, why)))
@@ -187,7 +187,7 @@ int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail
 int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
 {
     struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
-    if (a && b && !a->tensor != !b->tensor)
-        return add_bias(r, n, a->tensor ? b : a, a->tensor ? a : b, why);
+    if (a && b && onnx_is_constant(a) != onnx_is_constant(b))
+        return add_bias(r, n, onnx_is_constant(a) ? b : a, onnx_is_constant(a) ? a : b, why);
     return onnx_import_sum(r, n, why);
 }

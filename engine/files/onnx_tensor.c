@@ -21,13 +21,16 @@ static const char *type_name(int32_t type)
     return v ? v->name : "unknown";
 }
 
-/* Elements that the tensor's data holds, for the two types that are read. -1: not whole elements. */
+/* Elements that the tensor's data holds, for the types that are read. -1: not whole elements. */
 static int64_t data_count(const Onnx__TensorProto *t)
 {
-    size_t size = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT64 ? sizeof(int64_t) : sizeof(float);
+    bool wide = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    size_t size = wide ? sizeof(int64_t) : sizeof(float);
     if (t->has_raw_data)
         return t->raw_data.len % size ? -1 : (int64_t)(t->raw_data.len / size);
-    return (int64_t)(size == sizeof(int64_t) ? t->n_int64_data : t->n_float_data);
+    if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT32)
+        return (int64_t)t->n_int32_data;
+    return (int64_t)(wide ? t->n_int64_data : t->n_float_data);
 }
 
 int onnx_tensor_shape(const Onnx__TensorProto *t, struct shape *shape, struct fail *why)
@@ -48,6 +51,8 @@ int onnx_tensor_shape(const Onnx__TensorProto *t, struct shape *shape, struct fa
     for (size_t i = 0; i < t->n_dims; i++)
         shape->dim[i] = t->dims[i];
     int64_t size = shape_size(*shape), have = data_count(t);
+    for (size_t i = 0; i < t->n_dims; i++) /* where one is 0 the others say nothing of the size */
+        size = t->dims[i] > INT32_MAX ? -1 : size;
     if (size < 0)
         return fail(why, E_FILE, "tensor %.80s has the impossible shape %s", name,
                     shape_text(*shape, text, sizeof text));
@@ -80,24 +85,11 @@ int onnx_tensor_floats(const Onnx__TensorProto *t, float **out, struct shape *sh
     return 0;
 }
 
-int onnx_tensor_float(const Onnx__TensorProto *t, float *out, struct fail *why)
+/* Little endian, `size` bytes, with their sign. */
+static int64_t read_int(const uint8_t *p, int size)
 {
-    struct shape shape;
-    float *data = NULL;
-    int rc = onnx_tensor_floats(t, &data, &shape, why);
-    if (!rc && shape_size(shape) != 1)
-        rc = fail(why, E_FILE, "tensor %.80s has %lld elements, expected one", onnx_text(t->name),
-                  (long long)shape_size(shape));
-    if (!rc)
-        *out = data[0];
-    free(data);
-    return rc;
-}
-
-static int64_t read_i64(const uint8_t *p)
-{
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--)
+    uint64_t v = p[size - 1] & 0x80 ? UINT64_MAX : 0;
+    for (int i = size - 1; i >= 0; i--)
         v = v << 8 | p[i];
     return (int64_t)v;
 }
@@ -105,7 +97,8 @@ static int64_t read_i64(const uint8_t *p)
 int onnx_tensor_ints(const Onnx__TensorProto *t, int64_t *out, int max, int *count, struct fail *why)
 {
     struct shape shape;
-    int rc = check_type(t, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, why);
+    bool narrow = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT32;
+    int size = narrow ? 4 : 8, rc = narrow ? 0 : check_type(t, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, why);
     if (rc || (rc = onnx_tensor_shape(t, &shape, why)))
         return rc;
     int64_t n = shape_size(shape);
@@ -113,7 +106,9 @@ int onnx_tensor_ints(const Onnx__TensorProto *t, int64_t *out, int max, int *cou
         return fail(why, E_UNSUPPORTED, "tensor %.80s has %lld elements, at most %d are supported",
                     onnx_text(t->name), (long long)n, max);
     for (int64_t i = 0; i < n; i++)
-        out[i] = t->has_raw_data ? read_i64(t->raw_data.data + 8 * i) : t->int64_data[i];
+        out[i] = t->has_raw_data ? read_int(t->raw_data.data + size * i, size)
+                 : narrow        ? t->int32_data[i]
+                                 : t->int64_data[i];
     *count = (int)n;
     return 0;
 }

@@ -76,7 +76,7 @@ static int read_window(const struct onnx_reader *r, const Onnx__NodeProto *n, co
 static int take_pads(struct onnx_value *x, struct window_attributes *a, struct onnx_value *plain,
                      struct fail *why)
 {
-    if (!x || x->tensor)
+    if (!x || onnx_is_constant(x))
         return onnx_want_activation(x, why);
     *plain = *x;
     plain->padded = false;
@@ -117,8 +117,7 @@ int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *n, struct fai
     float *data = NULL;
     int64_t groups = 1;
     int from, rc;
-    if ((rc = take_pads(x, &a, &plain, why)) || (rc = onnx_want_constant(w, "the weight", why)) ||
-        (rc = onnx_tensor_floats(w->tensor, &data, &s, why)))
+    if ((rc = take_pads(x, &a, &plain, why)) || (rc = onnx_want_floats(w, "the weight", &data, &s, why)))
         return rc;
     /* The weights give the kernel, and auto_pad wants it. */
     if ((rc = read_window(r, n, x, &a, why)) || (rc = check_kernel(n, s, &a, why)) ||
@@ -195,7 +194,7 @@ int onnx_import_avgpool(struct onnx_reader *r, const Onnx__NodeProto *n, struct 
     struct window_attributes a = {0};
     int64_t flags[2] = {0};
     int rc;
-    if (!x || x->tensor)
+    if (!x || onnx_is_constant(x))
         return onnx_want_activation(x, why);
     if ((rc = read_pool(r, n, x, &a, &flags[0], why)) ||
         (rc = onnx_attribute_int(n, "count_include_pad", &flags[1], why)))
@@ -221,8 +220,7 @@ static int read_pads(struct onnx_reader *r, const Onnx__NodeProto *n, int rank, 
     if (r->opset < 11)
         return onnx_attribute(n, "pads") ? onnx_attribute_ints(n, "pads", 2 * rank, 0, WINDOW_MOST, pads, why)
                                          : fail(why, E_FILE, "the attribute pads is missing");
-    if ((rc = onnx_want_constant(given, "the padding", why)) ||
-        (rc = onnx_tensor_ints(given->tensor, pads, 2 * SHAPE_DIMS, &count, why)))
+    if ((rc = onnx_want_numbers(given, "the padding", pads, 2 * SHAPE_DIMS, &count, why)))
         return rc;
     if (count != 2 * rank)
         return fail(why, E_FILE, "%d paddings for %d dimensions", count, rank);
@@ -241,8 +239,7 @@ static int check_pad_value(struct onnx_reader *r, const Onnx__NodeProto *n, stru
     int rc;
     if ((rc = onnx_attribute_text(n, "mode", mode, sizeof mode, why)) ||
         (rc = onnx_attribute_float(n, "value", &value, why)) ||
-        (given && ((rc = onnx_want_constant(given, "the value", why)) ||
-                   (rc = onnx_tensor_float(given->tensor, &value, why)))))
+        (given && (rc = onnx_want_float(given, "the value", &value, why))))
         return rc;
     if (strcmp(mode, "constant") || value != 0)
         return fail(why, E_UNSUPPORTED, "pads with %s %g; supported is constant 0", mode, (double)value);
@@ -272,6 +269,6 @@ int onnx_import_pad(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail
     }
     if (value.padded && (rc = check_pad_value(r, n, why)))
         return rc;
-    onnx_define_alias(r, n, &value, false);
+    onnx_define_alias(r, n, &value);
     return 0;
 }

@@ -164,6 +164,8 @@ def main():
                do_constant_folding=opset > 9)
     torch.manual_seed(3)
     export("view", View(), torch.randn(2, 1, 6, 6), 12, fixed=True)
+    torch.manual_seed(4)
+    export("chain", View(), torch.randn(2, 1, 6, 6), 13)  # Shape, Gather, Unsqueeze, Concat, Reshape
     odd()
 
 

@@ -202,7 +202,7 @@ static Onnx__TypeProto__Tensor *input_type(Onnx__ModelProto *m)
 
 static void operator_unknown(Onnx__ModelProto *m)
 {
-    set_text(&node(m, "MaxPool")->op_type, "Gelu");
+    set_text(&node(m, "MaxPool")->op_type, "Erf");
 }
 static void domain_unknown(Onnx__ModelProto *m)
 {
@@ -413,7 +413,7 @@ static const struct {
     enum fail_code code;
     const char *words[3];
 } refusals[] = {
-    {operator_unknown, E_UNSUPPORTED, {"node maxpool1 (Gelu)", "supported are Add, AveragePool, Constant"}},
+    {operator_unknown, E_UNSUPPORTED, {"node maxpool1 (Erf)", "supported are Add, AveragePool"}},
     {domain_unknown, E_UNSUPPORTED, {"maxpool1", "com.example"}},
     {opset_old, E_UNSUPPORTED, {"operator set 6", "7 to"}},
     {opset_future, E_UNSUPPORTED, {"operator set 1048576"}},
