@@ -5,6 +5,7 @@
  *   onnx_values.c        what names stand for, the layers that are added
  *   onnx_operators.c     one row an operator: ONNX node -> layer
  *   onnx_activations.c, onnx_linear.c, onnx_windows.c, onnx_shapes.c   families of operators
+ *   onnx_patterns.c      functions that are several nodes, both ways
  *   onnx_fold.c, onnx_fold_float.c   nodes that are computed while the file is read
  *   onnx_meta.c          labels, preprocessing and metadata, both ways
  *   onnx_write.c         the model around the layers
@@ -81,6 +82,7 @@ struct onnx_value {
     const Onnx__TensorProto *tensor; /* of a constant */
     const struct onnx_ints *ints;    /* of integers computed while reading */
     int node;                        /* of an activation: a layer of the graph, or GRAPH_INPUT */
+    int producer;                    /* the node of the file that gives it; -1: none */
     int uses;                        /* nodes and graph outputs that read it, through aliases too */
     bool ready;                      /* defined by now, in the order of the file */
     bool viewed;                     /* read in the shape `view`, and no layer was made for that yet */
@@ -99,13 +101,26 @@ struct onnx_made {
     struct onnx_made *next;
 };
 
+/* A function that the file writes as several nodes, onnx_patterns.c. */
+struct onnx_pattern {
+    const char *type; /* of the layer */
+    enum map_fn fn;
+    const char *text;
+};
+
+struct onnx_match {
+    const struct onnx_pattern *pattern; /* NULL: the node is what it is */
+    struct onnx_value *x;
+};
+
 struct onnx_reader {
     const char *file;
     const Onnx__ModelProto *model;
     struct graph *graph;
     struct onnx_value *values; /* by name */
     size_t value_count;
-    bool *needed; /* by node of the file: the output depends on it */
+    bool *needed;                /* by node of the file: the output depends on it */
+    struct onnx_match *patterns; /* by node of the file */
     int opset;
     int lead;               /* dimensions before those of a row: 1, or 0 when the whole input is one row */
     int64_t fixed_batch;    /* the input's N when it is a number, else 0 */
@@ -213,10 +228,25 @@ int64_t onnx_slice_bound(int64_t bound, int64_t size, int64_t step);
 
 /* ---- onnx_activations.c ---- */
 
-int onnx_import_relu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
-int onnx_import_sigmoid(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_clip(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_elu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_gelu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_hard_sigmoid(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_leaky_relu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+/* Those without numbers: a table there says which layer. */
+int onnx_import_plain(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
 int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
-int onnx_import_tanh(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+
+int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_match *match,
+                        struct fail *why);
+
+/* ---- onnx_patterns.c ---- */
+
+/* Fills r->patterns and takes the inner nodes of matches out of r->needed. */
+int onnx_find_patterns(struct onnx_reader *r, struct fail *why);
+struct onnx_writer;
+/* Writes fn of the value x as the layer's last nodes; false: there is no pattern of it. */
+bool onnx_write_pattern(struct onnx_writer *w, int layer, const char *part, const char *x, enum map_fn fn);
 
 /* ---- onnx_operators.c ---- */
 
@@ -271,6 +301,7 @@ Onnx__NodeProto *onnx_node(struct onnx_writer *w, int layer, const char *part, c
                            bool last);
 void onnx_node_input(struct onnx_writer *w, Onnx__NodeProto *node, const char *value);
 void onnx_node_int(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int64_t value);
+void onnx_node_float(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, float value);
 void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int count,
                     const int64_t *values);
 /* A scalar constant; returns its name. */

@@ -1,5 +1,6 @@
 /* One row a layer type: how a layer of the graph becomes ONNX nodes. To write one more: a function and a row
  * in `exporters`. Next to read: onnx_write.c, which makes the nodes; onnx_operators.c, the way back. */
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,16 +37,44 @@ static void param_inputs(struct onnx_writer *w, Onnx__NodeProto *n, const struct
         onnx_node_input(w, n, onnx_param_name(w, layer, i));
 }
 
-/* By enum map_fn. */
-static const char *const activation_operator[MAP_FNS] = {
-    [MAP_RELU] = "Relu", [MAP_TANH] = "Tanh", [MAP_SIGMOID] = "Sigmoid"};
+/* ---- functions of one value ---- */
+
+/* By enum map_fn: those that are one operator without numbers. */
+static const char *const map_operator[MAP_FNS] = {[MAP_RELU] = "Relu",         [MAP_TANH] = "Tanh",
+                                                  [MAP_SIGMOID] = "Sigmoid",   [MAP_HARD_SWISH] = "HardSwish",
+                                                  [MAP_SOFTPLUS] = "Softplus", [MAP_EXP] = "Exp",
+                                                  [MAP_LOG] = "Log",           [MAP_SQRT] = "Sqrt",
+                                                  [MAP_ABS] = "Abs",           [MAP_NEG] = "Neg"};
+
+static void add_clip(struct onnx_writer *w, int layer, const char *part, const char *x, double low,
+                     double high)
+{
+    Onnx__NodeProto *n = onnx_node(w, layer, part, "Clip", true);
+    onnx_node_input(w, n, x);
+    bool above = high < (double)FLT_MAX;
+    if (low > -(double)FLT_MAX)
+        onnx_node_input(w, n, onnx_scalar(w, layer, "/min", (float)low));
+    else if (above)
+        onnx_node_input(w, n, "");
+    if (above)
+        onnx_node_input(w, n, onnx_scalar(w, layer, "/max", (float)high));
+}
+
+/* The function of x as the layer's last nodes. */
+static void add_map(struct onnx_writer *w, int layer, const char *part, const char *x, enum map_fn fn)
+{
+    if (fn == MAP_RELU6)
+        add_clip(w, layer, part, x, 0, 6);
+    else if (map_operator[fn])
+        onnx_node_input(w, onnx_node(w, layer, part, map_operator[fn], true), x);
+    else
+        onnx_write_pattern(w, layer, part, x, fn);
+}
 
 static void add_activation(struct onnx_writer *w, int layer, const Onnx__NodeProto *before, int fn)
 {
-    if (fn == MAP_IDENTITY || !before)
-        return;
-    Onnx__NodeProto *n = onnx_node(w, layer, ONNX_PART_ACTIVATION, activation_operator[fn], true);
-    onnx_node_input(w, n, before->output[0]);
+    if (fn != MAP_IDENTITY && before)
+        add_map(w, layer, ONNX_PART_ACTIVATION, before->output[0], (enum map_fn)fn);
 }
 
 static void export_conv(struct onnx_writer *w, const struct graph *g, int layer)
@@ -112,19 +141,42 @@ static void export_avgpool(struct onnx_writer *w, const struct graph *g, int lay
     onnx_node_int(w, n, "count_include_pad", s->count_padding);
 }
 
-static void export_relu(struct onnx_writer *w, const struct graph *g, int layer)
+static const char *input_name(const struct onnx_writer *w, const struct graph *g, int layer)
 {
-    export_plain(w, g, layer, "Relu");
+    return onnx_value_name(w, node_of(g, layer)->inputs[0]);
 }
 
-static void export_tanh(struct onnx_writer *w, const struct graph *g, int layer)
+/* The layer's own function says which operator. */
+static void export_map(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    export_plain(w, g, layer, "Tanh");
+    const struct graph_node *n = node_of(g, layer);
+    add_map(w, layer, "", input_name(w, g, layer), n->type->activation(n->settings));
 }
 
-static void export_sigmoid(struct onnx_writer *w, const struct graph *g, int layer)
+static void export_leaky_relu(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    export_plain(w, g, layer, "Sigmoid");
+    const struct alpha_settings *s = node_of(g, layer)->settings;
+    onnx_node_float(w, export_plain(w, g, layer, "LeakyRelu"), "alpha", (float)s->alpha);
+}
+
+static void export_elu(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct alpha_settings *s = node_of(g, layer)->settings;
+    onnx_node_float(w, export_plain(w, g, layer, "Elu"), "alpha", (float)s->alpha);
+}
+
+static void export_hard_sigmoid(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct hard_sigmoid_settings *s = node_of(g, layer)->settings;
+    Onnx__NodeProto *n = export_plain(w, g, layer, "HardSigmoid");
+    onnx_node_float(w, n, "alpha", (float)s->alpha);
+    onnx_node_float(w, n, "beta", (float)s->beta);
+}
+
+static void export_clip(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct clip_settings *s = node_of(g, layer)->settings;
+    add_clip(w, layer, "", input_name(w, g, layer), s->min, s->max);
 }
 
 static void export_softmax(struct onnx_writer *w, const struct graph *g, int layer)
@@ -155,19 +207,24 @@ static const struct {
     const char *type;
     void (*export)(struct onnx_writer *w, const struct graph *g, int layer);
 } exporters[] = {
-    {"add", export_add},         {"avgpool", export_avgpool}, {"conv", export_conv},
-    {"dense", export_dense},     {"dropout", export_dropout}, {"flatten", export_flatten},
-    {"maxpool", export_maxpool}, {"relu", export_relu},       {"sigmoid", export_sigmoid},
-    {"softmax", export_softmax}, {"tanh", export_tanh},
+    {"abs", export_map},         {"add", export_add},
+    {"avgpool", export_avgpool}, {"clip", export_clip},
+    {"conv", export_conv},       {"dense", export_dense},
+    {"dropout", export_dropout}, {"elu", export_elu},
+    {"exp", export_map},         {"flatten", export_flatten},
+    {"gelu", export_map},        {"hard_sigmoid", export_hard_sigmoid},
+    {"hard_swish", export_map},  {"leaky_relu", export_leaky_relu},
+    {"log", export_map},         {"maxpool", export_maxpool},
+    {"neg", export_map},         {"relu", export_map},
+    {"relu6", export_map},       {"sigmoid", export_map},
+    {"silu", export_map},        {"softmax", export_softmax},
+    {"softplus", export_map},    {"sqrt", export_map},
+    {"tanh", export_map},
 };
 
 int onnx_export_layer(struct onnx_writer *w, const struct graph *g, int layer, struct fail *why)
 {
     const struct graph_node *n = node_of(g, layer);
-    enum map_fn fn = n->type->activation ? n->type->activation(n->settings) : MAP_IDENTITY;
-    if (fn != MAP_IDENTITY && !activation_operator[fn])
-        return fail(why, E_UNSUPPORTED, "%s: the activation of layer %s cannot be written as ONNX", g->name,
-                    n->name);
     for (size_t i = 0; i < sizeof exporters / sizeof exporters[0]; i++)
         if (!strcmp(exporters[i].type, n->type->name)) {
             exporters[i].export(w, g, layer);

@@ -134,11 +134,13 @@ static int check_edges(struct onnx_reader *r, const Onnx__NodeProto *n, struct f
     return 0;
 }
 
-static int import_node(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+static int import_node(struct onnx_reader *r, size_t i, struct fail *why)
 {
-    int rc = check_edges(r, n, why);
+    const Onnx__NodeProto *n = r->model->graph->node[i];
+    bool matched = r->patterns[i].pattern != NULL;
+    int rc = matched ? 0 : check_edges(r, n, why);
     if (!rc)
-        rc = onnx_import_node(r, n, why);
+        rc = matched ? onnx_import_pattern(r, n, &r->patterns[i], why) : onnx_import_node(r, n, why);
     if (!rc)
         return 0;
     const char *name = *onnx_text(n->name) ? n->name : n->n_output ? onnx_text(n->output[0]) : "";
@@ -154,9 +156,10 @@ static int read_graph(struct onnx_reader *r, struct onnx_whole *constant, struct
         (rc = find_output(r, &output, why)))
         return rc;
     onnx_mark_needed(r, g, output);
+    rc = onnx_find_patterns(r, why);
     for (size_t i = 0; i < g->n_node && !rc; i++)
         if (r->needed[i])
-            rc = import_node(r, g->node[i], why);
+            rc = import_node(r, i, why);
     if (rc)
         return rc;
     if (onnx_is_constant(output) && constant)
@@ -180,6 +183,7 @@ static void reader_close(struct onnx_reader *r)
     graph_free(&r->graph);
     free(r->values);
     free(r->needed);
+    free(r->patterns);
 }
 
 int onnx_parse_whole(struct graph **out, const char *name, const void *bytes, size_t size,

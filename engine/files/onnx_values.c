@@ -51,12 +51,13 @@ static size_t count_values(const Onnx__GraphProto *g)
     return n;
 }
 
-static void add_value(struct onnx_reader *r, const char *name, const Onnx__TensorProto *tensor, bool input)
+static void add_value(struct onnx_reader *r, const char *name, const Onnx__TensorProto *tensor, int producer,
+                      bool input)
 {
     if (!*onnx_text(name))
         return;
-    r->values[r->value_count++] =
-        (struct onnx_value){.name = name, .tensor = tensor, .node = GRAPH_INPUT, .ready = tensor || input};
+    r->values[r->value_count++] = (struct onnx_value){
+        .name = name, .tensor = tensor, .node = GRAPH_INPUT, .producer = producer, .ready = tensor || input};
 }
 
 /* Sorts, drops inputs that have an initialiser and refuses any other name that is defined twice. */
@@ -82,12 +83,12 @@ int onnx_collect_values(struct onnx_reader *r, const Onnx__GraphProto *g, struct
     if (!r->values || !r->needed)
         return fail(why, E_MEMORY, "%s: no memory for its graph", r->file);
     for (size_t i = 0; i < g->n_initializer; i++)
-        add_value(r, g->initializer[i]->name, g->initializer[i], false);
+        add_value(r, g->initializer[i]->name, g->initializer[i], -1, false);
     for (size_t i = 0; i < g->n_input; i++)
-        add_value(r, g->input[i]->name, NULL, true);
+        add_value(r, g->input[i]->name, NULL, -1, true);
     for (size_t i = 0; i < g->n_node; i++)
         for (size_t k = 0; k < g->node[i]->n_output; k++)
-            add_value(r, g->node[i]->output[k], NULL, false);
+            add_value(r, g->node[i]->output[k], NULL, (int)i, false);
     return sort_values(r, why);
 }
 

@@ -9,7 +9,7 @@
 #include "engine/files/onnx.h"
 
 /* Nodes and scalars of one layer at most; attributes of one node. */
-enum { NODES_A_LAYER = 3, SCALARS_A_LAYER = 1, NAMES_A_LAYER = 12, ATTRIBUTES_MOST = 8 };
+enum { NODES_A_LAYER = 16, SCALARS_A_LAYER = 8, NAMES_A_LAYER = 32, ATTRIBUTES_MOST = 8 };
 
 struct block {
     struct block *next;
@@ -162,6 +162,15 @@ void onnx_node_int(struct onnx_writer *w, Onnx__NodeProto *node, const char *nam
     if (a) {
         a->has_i = true;
         a->i = value;
+    }
+}
+
+void onnx_node_float(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, float value)
+{
+    Onnx__AttributeProto *a = add_attribute(w, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+    if (a) {
+        a->has_f = true;
+        a->f = value;
     }
 }
 

@@ -20,7 +20,8 @@
 
 #define GOLDEN "tests/golden/onnx/"
 
-static const char *const models[] = {"lenet", "mixed7", "mixed11", "mixed13", "mixed16", "view", "chain", "odd"};
+static const char *const models[] = {"lenet",   "mixed7", "mixed11", "mixed13",
+                                     "mixed16", "view",   "chain",   "odd"};
 enum { MODELS = sizeof models / sizeof models[0] };
 
 static unsigned char *golden(const char *name, const char *extension, size_t *size)

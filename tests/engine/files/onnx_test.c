@@ -413,7 +413,7 @@ static const struct {
     enum fail_code code;
     const char *words[3];
 } refusals[] = {
-    {operator_unknown, E_UNSUPPORTED, {"node maxpool1 (Erf)", "supported are Add, AveragePool"}},
+    {operator_unknown, E_UNSUPPORTED, {"node maxpool1 (Erf)", "supported are Abs, Add"}},
     {domain_unknown, E_UNSUPPORTED, {"maxpool1", "com.example"}},
     {opset_old, E_UNSUPPORTED, {"operator set 6", "7 to"}},
     {opset_future, E_UNSUPPORTED, {"operator set 1048576"}},
