@@ -91,6 +91,14 @@ void record_maxpool_back(struct recorder *r, struct value dx, struct value dy, s
                          const struct window *win);
 void record_avgpool(struct recorder *r, struct value y, struct value x, const struct window *win);
 void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, const struct window *win);
+/* Batch norm with w[0..3] weight, bias, running mean and variance. Training: `stats` is a value of shape
+ * [2, channels] that the backward reads, and the running ones move. Where training is off, `back` takes the
+ * running ones for constants and gives dx alone. */
+void record_batchnorm(struct recorder *r, struct value y, struct value stats, struct value x,
+                      const struct value *w, const struct norm *norm);
+void record_batchnorm_back(struct recorder *r, struct value dx, const struct value *dw, struct value dy,
+                           struct value stats, struct value x, const struct value *w,
+                           const struct norm *norm);
 /* Between the layouts of one lane and the plan's lanes (plan.h); net_open.c records them, layers do not. */
 void record_to_lanes(struct recorder *r, struct value y, struct value x);
 void record_from_lanes(struct recorder *r, struct value y, struct value x);

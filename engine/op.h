@@ -7,7 +7,7 @@
 
 #include "engine/tensor.h"
 
-enum { OP_OUT = 3, OP_IN = 4, LOSS_SUMS = 3 };
+enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 3 };
 
 /*    name           text             outputs     inputs */
 #define OP_TABLE(X)                                                                                     \
@@ -21,6 +21,9 @@ enum { OP_OUT = 3, OP_IN = 4, LOSS_SUMS = 3 };
     X(MAXPOOL_BACK, "maxpool_back")   /* dx             dy x y */                                       \
     X(AVGPOOL, "avgpool")             /* y              x */                                            \
     X(AVGPOOL_BACK, "avgpool_back")   /* dx             dy */                                           \
+    X(NORM, "batchnorm")              /* y              x w [b] [mean] var [residual] */                \
+    X(NORM_TRAIN, "batchnorm_train")  /* y stats [mean] [var]  x w b - - [residual] */                  \
+    X(NORM_BACK, "batchnorm_back")    /* [dx] [dw] [db] dy x w b stats */                               \
     X(MAP, "map")                     /* y              x */                                            \
     X(MAP_BACK, "map_back")           /* dx             dy [x] [y]: map_slope says which */             \
     X(COPY, "copy")                   /* y              x */                                            \
@@ -85,10 +88,18 @@ struct window {
     bool count_padding; /* average pool: padding counts in the divisor */
 };
 
+/* Batch norm: a row is [channels][inner]. Its mean and var are the running ones, stats those of the micro-batch:
+ * [2][channels], mean and 1 / sqrt(variance + epsilon). The residual is added before the function. */
+struct norm {
+    int64_t channels, inner;
+    double epsilon, momentum;
+};
+
 /* What an operation needs to know beside its tensors. */
 struct geometry {
     union {
         struct window window; /* conv*, maxpool*, avgpool* */
+        struct norm norm;     /* batchnorm* */
         struct {
             int64_t in, out;
         } dense;
@@ -112,7 +123,7 @@ struct geometry {
             double momentum, l1, l2;
         } update;
     };
-    struct map map; /* map*: the function; conv, dense: what is applied to the result */
+    struct map map; /* map*: the function; conv, dense, batchnorm*: what is applied to the result */
 };
 
 const char *op_name(enum op op); /* "conv_dx" */

@@ -49,13 +49,12 @@ struct value record_temp(struct recorder *r, struct shape row)
     return plan_value(r, row, STORE_ACTIVATION, 0);
 }
 
-/* Appends a step unless nobody wants its outputs. A first writer assigns, later ones add; sums into
- * parameter gradients always add. */
-static void record(struct recorder *r, enum op op, struct value out, struct value out2,
-                   const struct value in[OP_IN], const struct geometry *g)
+/* Appends a step unless nobody wants its outputs. A first writer of the first output that is wanted assigns,
+ * later ones add; sums into parameter gradients always add. */
+static void record_all(struct recorder *r, enum op op, const struct value outs[OP_OUT],
+                       const struct value in[OP_IN], const struct geometry *g)
 {
     struct plan *p = r->plan;
-    struct value outs[OP_OUT] = {out, out2};
     bool add = false, wanted = false;
     if (r->rc || grow(r, (void **)&p->steps, p->count, &p->capacity, sizeof *p->steps))
         return;
@@ -63,18 +62,25 @@ static void record(struct recorder *r, enum op op, struct value out, struct valu
         struct plan_value *v = &p->values[outs[i].id];
         if (!outs[i].id)
             continue;
-        add = add || v->writers || v->store == STORE_GRADIENT;
+        if (!wanted)
+            add = v->writers || v->store == STORE_GRADIENT;
         wanted = true;
         v->writers++;
     }
     if (!wanted)
         return;
     struct step *s = &p->steps[p->count++];
-    *s = (struct step){.op = op, .g = *g, .add = add, .node = r->node, .row = p->values[out.id].size};
+    *s = (struct step){.op = op, .g = *g, .add = add, .node = r->node, .row = p->values[outs[0].id].size};
     for (int i = 0; i < OP_OUT; i++)
         s->out[i] = outs[i];
     for (int i = 0; i < OP_IN; i++)
         s->in[i] = in[i];
+}
+
+static void record(struct recorder *r, enum op op, struct value out, struct value out2,
+                   const struct value in[OP_IN], const struct geometry *g)
+{
+    record_all(r, op, (const struct value[OP_OUT]){out, out2}, in, g);
 }
 
 static const struct value none;
@@ -151,6 +157,29 @@ void record_avgpool(struct recorder *r, struct value y, struct value x, const st
 void record_avgpool_back(struct recorder *r, struct value dx, struct value dy, const struct window *win)
 {
     record_window(r, OP_AVGPOOL_BACK, dx, none, IN(dy), win);
+}
+
+void record_batchnorm(struct recorder *r, struct value y, struct value stats, struct value x,
+                      const struct value *w, const struct norm *norm)
+{
+    struct geometry g = {.norm = *norm};
+    if (r->training)
+        record_all(r, OP_NORM_TRAIN, (const struct value[OP_OUT]){y, stats, w[2], w[3]}, IN(x, w[0], w[1]),
+                   &g);
+    else
+        record(r, OP_NORM, y, none, IN(x, w[0], w[1], w[2], w[3]), &g);
+}
+
+/* Without training, y = x w deviation + constants: its back is the same operation without the constants. */
+void record_batchnorm_back(struct recorder *r, struct value dx, const struct value *dw, struct value dy,
+                           struct value stats, struct value x, const struct value *w, const struct norm *norm)
+{
+    struct geometry g = {.norm = *norm};
+    if (r->training)
+        record_all(r, OP_NORM_BACK, (const struct value[OP_OUT]){dx, dw[0], dw[1]},
+                   IN(dy, x, w[0], w[1], stats), &g);
+    else
+        record(r, OP_NORM, dx, none, IN(dy, w[0], none, none, w[3]), &g);
 }
 
 enum map_slope map_slope(const struct map *map)

@@ -18,6 +18,9 @@ CPU_KERNEL(cpu_maxpool);
 CPU_KERNEL(cpu_maxpool_back);
 CPU_KERNEL(cpu_avgpool);
 CPU_KERNEL(cpu_avgpool_back);
+CPU_KERNEL(cpu_batchnorm);
+CPU_KERNEL(cpu_batchnorm_train);
+CPU_KERNEL(cpu_batchnorm_back);
 CPU_KERNEL(cpu_map);
 CPU_KERNEL(cpu_map_back);
 CPU_KERNEL(cpu_copy);
@@ -31,6 +34,7 @@ CPU_KERNEL(cpu_log_loss);
 CPU_KERNEL(cpu_sgd);
 
 /* Slices of fixed size: never by the number of threads, which would change bits. */
+int64_t cpu_channels(const struct call *c); /* of batch norm */
 int64_t cpu_conv_slices(const struct call *c);
 int64_t cpu_dense_slices(const struct call *c);
 int64_t cpu_update_slices(const struct call *c);

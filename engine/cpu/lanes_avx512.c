@@ -16,6 +16,8 @@
 
 #include "engine/cpu/lanes_dense.h"
 
+#include "engine/cpu/lanes_norm.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #ifdef __clang__

@@ -9,4 +9,6 @@
 
 #include "engine/cpu/lanes_dense.h"
 
+#include "engine/cpu/lanes_norm.h"
+
 #include "engine/cpu/lanes_other.h"

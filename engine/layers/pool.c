@@ -123,3 +123,80 @@ const struct layer_type layer_avgpool = {
     .forward = average_forward,
     .backward = average_backward,
 };
+
+/* ---- the whole map as one window ---- */
+
+static int global_shape(const void *given, const struct shape *in, int inputs, struct shape *out,
+                        struct fail *why)
+{
+    char text[64];
+    (void)given;
+    (void)inputs;
+    if (in[0].rank != 3)
+        return fail(why, E_NETWORK, "input has shape %s, expected [channels, height, width]",
+                    shape_text(in[0], text, sizeof text));
+    *out = SHAPE(in[0].dim[0], 1, 1);
+    return 0;
+}
+
+static struct window global_window(struct shape in)
+{
+    int c = (int)in.dim[0], h = (int)in.dim[1], w = (int)in.dim[2];
+    return (struct window){.C = c,
+                           .H = h,
+                           .W = w,
+                           .K = c,
+                           .R = h,
+                           .S = w,
+                           .P = 1,
+                           .Q = 1,
+                           .stride_h = 1,
+                           .stride_w = 1,
+                           .dilation_h = 1,
+                           .dilation_w = 1,
+                           .groups = c};
+}
+
+static void global_max_forward(struct recorder *r, struct layer *l)
+{
+    struct window win = global_window(l->in[0]);
+    record_maxpool(r, l->y, l->x[0], &win);
+}
+
+static void global_max_backward(struct recorder *r, struct layer *l)
+{
+    struct window win = global_window(l->in[0]);
+    record_maxpool_back(r, l->dx[0], l->dy, l->x[0], l->y, &win);
+}
+
+static void global_average_forward(struct recorder *r, struct layer *l)
+{
+    struct window win = global_window(l->in[0]);
+    record_avgpool(r, l->y, l->x[0], &win);
+}
+
+static void global_average_backward(struct recorder *r, struct layer *l)
+{
+    struct window win = global_window(l->in[0]);
+    record_avgpool_back(r, l->dx[0], l->dy, &win);
+}
+
+const struct layer_type layer_global_maxpool = {
+    .name = "global_maxpool",
+    .help = "largest value of each channel",
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .shape = global_shape,
+    .forward = global_max_forward,
+    .backward = global_max_backward,
+};
+
+const struct layer_type layer_global_avgpool = {
+    .name = "global_avgpool",
+    .help = "mean of each channel",
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .shape = global_shape,
+    .forward = global_average_forward,
+    .backward = global_average_backward,
+};

@@ -33,6 +33,13 @@ struct pool_settings {                         /* "maxpool", "avgpool" */
     bool count_padding; /* avgpool: padding counts in the divisor (count_include_pad) */
 };
 
+/* "batchnorm": weight, bias, running_mean, running_var [C]; the latter two are states */
+struct batchnorm_settings {
+    double momentum; /* PyTorch's: running = (1 - momentum) running + momentum batch; ONNX has 1 - momentum */
+    double epsilon;
+    int activation; /* enum map_fn */
+};
+
 struct dropout_settings { /* "dropout" */
     double rate;
 };
@@ -56,7 +63,7 @@ struct gelu_settings { /* "gelu" */
     int approximate;
 };
 
-/* "relu", "tanh", "sigmoid", "relu6", "hard_swish", "softplus", "silu", "exp", "log", "sqrt", "abs", "neg", "flatten" (to [C * H * W]), "softmax" (over the first dimension of a row) and
+/* "relu", "tanh", "sigmoid", "relu6", "hard_swish", "softplus", "silu", "exp", "log", "sqrt", "abs", "neg", "global_avgpool" and "global_maxpool" (to [C, 1, 1]), "flatten" (to [C * H * W]), "softmax" (over the first dimension of a row) and
  * "add" (of two or more inputs of one shape) have no settings. */
 
 #endif

@@ -4,8 +4,9 @@
 #include "engine/layers/types.h"
 
 const struct layer_type *const layer_types[] = {
-    /* conv.c, dense.c, pool.c */
-    &layer_conv, &layer_dense, &layer_maxpool, &layer_avgpool,
+    /* conv.c, dense.c, pool.c, norm.c */
+    &layer_conv, &layer_dense, &layer_maxpool, &layer_avgpool, &layer_global_maxpool, &layer_global_avgpool,
+    &layer_batchnorm,
     /* activation.c */
     &layer_relu, &layer_tanh, &layer_sigmoid, &layer_relu6, &layer_hard_swish, &layer_softplus, &layer_silu,
     &layer_exp, &layer_log, &layer_sqrt, &layer_abs, &layer_neg, &layer_leaky_relu, &layer_elu,

@@ -5,7 +5,8 @@
 #include "engine/layer.h"
 #include "engine/layers/settings.h"
 
-extern const struct layer_type layer_conv, layer_dense, layer_maxpool, layer_avgpool;
+extern const struct layer_type layer_conv, layer_dense, layer_maxpool, layer_avgpool, layer_global_maxpool,
+    layer_global_avgpool, layer_batchnorm;
 /* activation.c */
 extern const struct layer_type layer_relu, layer_tanh, layer_sigmoid, layer_relu6, layer_hard_swish,
     layer_softplus, layer_silu, layer_exp, layer_log, layer_sqrt, layer_abs, layer_neg, layer_leaky_relu,

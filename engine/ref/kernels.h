@@ -372,6 +372,8 @@ static void ref_softmax_back(const struct call *c, int64_t begin, int64_t end, v
     }
 }
 
+#include "engine/ref/norm.h"
+
 static const struct kernel ref_kernels[OPS] = {
     [OP_CONV] = {ref_conv, NULL, NULL},
     [OP_CONV_DX] = {ref_conv_dx, NULL, ref_conv_dx_scratch},
@@ -383,6 +385,9 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_MAXPOOL_BACK] = {ref_maxpool_back, NULL, NULL},
     [OP_AVGPOOL] = {ref_avgpool, NULL, NULL},
     [OP_AVGPOOL_BACK] = {ref_avgpool_back, NULL, NULL},
+    [OP_NORM] = {ref_batchnorm, NULL, NULL},
+    [OP_NORM_TRAIN] = {ref_batchnorm_train, norm_items, NULL},
+    [OP_NORM_BACK] = {ref_batchnorm_back, norm_items, NULL},
     [OP_MAP] = {ref_map, NULL, NULL},
     [OP_MAP_BACK] = {ref_map_back, NULL, NULL},
     [OP_COPY] = {ref_copy, NULL, NULL},

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum special { PLAIN, NANS, INFS, EQUALS };
+enum special { PLAIN, NANS, INFS, EQUALS, FAR };
 
 struct op_case {
     const char *name;
@@ -146,6 +146,19 @@ struct op_case {
         "sigmoid of -inf", op, {.map = {MAP_SIGMOID}}, 30, t, INFS                                      \
     }
 
+/* channels, inner, epsilon, momentum; infinities give NaN one way or another */
+#define NORM_CASES(op, t)                                                                       \
+    {"5x6 map", op, {.norm = {5, 30, 1e-5, 0.1}}, 0, t, PLAIN},                                 \
+        {"of dense", op, {.norm = {37, 1, 1e-5, 0.1}}, 0, t, PLAIN},                            \
+        {"several chunks", op, {.norm = {3, 1031, 1e-3, 0.25}}, 0, t, PLAIN},                   \
+        {"relu", op, {.norm = {7, 12, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, t, PLAIN},             \
+        {"relu6", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {MAP_RELU6}}, 0, t, PLAIN},           \
+        {"tanh", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {MAP_TANH}}, 0, t, PLAIN},             \
+        {"hard swish", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {MAP_HARD_SWISH}}, 0, t, PLAIN}, \
+    {                                                                                           \
+        "NaN", op, {.norm = {40, 3, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, t, NANS                  \
+    }
+
 #define LOSS_CASES(op, t)                                                                                   \
     {"labels", op, {.loss = {10, true}}, 0, t, PLAIN}, {"targets", op, {.loss = {10, false}}, 0, t, PLAIN}, \
         {"127 outputs", op, {.loss = {127, true}}, 0, t, PLAIN},                                            \
@@ -167,6 +180,14 @@ static const struct op_case cases[] = {
     POOL_CASES(OP_AVGPOOL_BACK, 1e-6),
     {"padding counts", OP_AVGPOOL, PADDING_COUNTS, 0, 1e-6, PLAIN},
     {"padding counts", OP_AVGPOOL_BACK, PADDING_COUNTS, 0, 1e-6, PLAIN},
+    NORM_CASES(OP_NORM, 1e-6),
+    {"residual", OP_NORM, {.norm = {5, 30, 1e-5, 0.1}}, 0, 1e-6, PLAIN},
+    {"residual, relu", OP_NORM, {.norm = {5, 30, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, 1e-6, PLAIN},
+    NORM_CASES(OP_NORM_TRAIN, 2e-6),
+    {"residual", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}}, 0, 2e-6, PLAIN},
+    {"residual, relu", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, 2e-6, PLAIN},
+    {"mean 1000", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}}, 0, 2e-6, FAR},
+    NORM_CASES(OP_NORM_BACK, 1e-5),
     MAP_CASES(OP_MAP, 1e-6),
     MAP_CASES(OP_MAP_BACK, 1e-6),
     {"copy", OP_COPY, {.map = {MAP_IDENTITY}}, 127, 0, PLAIN},
@@ -219,6 +240,21 @@ static struct sizes conv_sizes(const struct op_case *t, int64_t n)
     }
 }
 
+/* The residual is there where the case's name says so. */
+static struct sizes norm_sizes(const struct op_case *t, int64_t n)
+{
+    int64_t c = t->g.norm.channels, row = n * c * t->g.norm.inner,
+            more = strstr(t->name, "residual") ? row : 0;
+    switch (t->op) {
+    case OP_NORM:
+        return (struct sizes){{row}, {row, c, c, c, c, more}};
+    case OP_NORM_TRAIN:
+        return (struct sizes){{row, 2 * c, c, c}, {row, c, c, 0, 0, more}};
+    default:
+        return (struct sizes){{row, c, c}, {row, row, c, c, 2 * c}};
+    }
+}
+
 static struct sizes sizes_of(const struct op_case *t, int64_t n)
 {
     int64_t in = t->g.dense.in, out = t->g.dense.out, k = t->g.loss.outputs, row = n * t->row;
@@ -229,6 +265,10 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
         return (struct sizes){{n * in}, {n * out, in * out}};
     case OP_DENSE_DW:
         return (struct sizes){{in * out, out}, {n * out, n * in}};
+    case OP_NORM:
+    case OP_NORM_TRAIN:
+    case OP_NORM_BACK:
+        return norm_sizes(t, n);
     case OP_MAP_BACK:
         if (map_slope(&t->g.map) == SLOPE_OF_X)
             return (struct sizes){{row}, {row, row}};
@@ -263,6 +303,8 @@ static void fill(float *v, int64_t n, struct rng *r, enum special special)
             v[i] = (float)rng_below(r, 2);
         if (special == NANS && rng_below(r, 9) == 0)
             v[i] = NAN;
+        if (special == FAR)
+            v[i] += 1000;
         if (special == INFS && rng_below(r, 2) == 0)
             v[i] = -INFINITY;
     }
@@ -426,6 +468,8 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
             assert_non_null(in[i]);
             /* A NaN filter meets the zeros around dy in one way of computing dx and not in another. */
             fill(in[i], size.in[i], &r, t->op == OP_CONV_DX && i == 1 ? PLAIN : t->special);
+            for (int64_t k = 0; t->op == OP_NORM && i == 4 && k < size.in[i]; k++)
+                in[i][k] = in[i][k] * in[i][k]; /* a variance */
             if (is_loss(t->op) && i == 1)
                 fill_targets(t, in[i], size.in[i], &r);
             if (t->op == OP_PICK && i == 1)
