@@ -10,7 +10,11 @@
 #define LANES_PIXELS 4
 #define LANES_TABLE  lanes_avx512_kernels
 
-#include "engine/cpu/lanes_conv.h" /* the order matters */
+#include "engine/cpu/lanes_tile.h" /* the order matters */
+
+#include "engine/cpu/lanes_conv.h"
+
+#include "engine/cpu/lanes_back.h"
 
 #include "engine/cpu/lanes_gradient.h"
 

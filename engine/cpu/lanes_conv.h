@@ -1,309 +1,285 @@
-/* Convolution and dense layers at sixteen lanes: sixteen images to a vector, memory [N/16][C][H][W][16], weights
- * broadcast. Included once for each instruction set by lanes_*.c, which define LANES_WIDTH (floats of a vector) and
- * LANES_PIXELS (pixels of a register tile). Every output is one chain of multiply-adds in a fixed order, whatever
- * the tile, so bits depend on nothing but the instruction set.
- * Next to read: lanes_gradient.h, lanes_dense.h, lanes_other.h. */
-#include <stddef.h>
-#include <string.h>
+/* Convolution at sixteen lanes, forward and to the input, as sweeps: tiles (lanes_tile.h) over the pixels of one block
+ * and group. Where taps reach over the border, the rows that a band of output rows reads are copied, with their
+ * border, into scratch that stays in the cache; else the input is read where it lies.
+ * Next to read: lanes_depthwise.h, lanes_gradient.h, lanes_dense.h, lanes_other.h. */
 
-#include "engine/cpu/lanes.h"
-#include "engine/formula.h"
-
-typedef float vec __attribute__((vector_size(LANES_WIDTH * 4), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(LANES_WIDTH * 4), aligned(4), may_alias));
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum { FILTERS = 6, UNITS = 12, TAPS = 4 };
-
-INLINE vec vec_relu(vec v)
-{
-    return (vec)((ivec)v & ~(v < 0)); /* NaN < 0 is false: it stays */
-}
-
-static __attribute__((noinline)) void apply(const struct map *map, float *y)
-{
-    for (int l = 0; l < LANES_WIDTH; l++)
-        y[l] = formula_map(map, y[l]);
-}
-
-/* ---- forward: filters x pixels in registers ---- */
-
-/* Distances in floats. x is where the tile's first pixel reads its first tap. */
-struct tile {
-    const float *x, *w, *b; /* b NULL: none */
-    float *y;
-    int C, R, S;
-    ptrdiff_t channel, row, tap, pixel; /* in x */
-    ptrdiff_t filter_w, tap_w, filter_y;
-    struct map map;
-    bool add;
-};
-
-INLINE void tile_store(const struct tile *t, float *at, vec sum)
-{
-    vec old = t->add ? *(vec *)at : (vec){0};
-    if (t->map.fn == MAP_RELU)
-        sum = vec_relu(sum);
-    *(vec *)at = sum;
-    if (t->map.fn > MAP_RELU)
-        apply(&t->map, at);
-    if (t->add)
-        *(vec *)at += old;
-}
-
-INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
-{
-    vec sum[UNITS][LANES_PIXELS];
-    const float *w = t->w;
-    for (int k = 0; k < filters; k++)
-        for (int q = 0; q < pixels; q++)
-            sum[k][q] = (vec){0} + (t->b ? t->b[k] : 0);
-    for (int c = 0; c < t->C; c++)
-        for (int r = 0; r < t->R; r++) {
-            const float *x = t->x + c * t->channel + r * t->row;
-            for (int s = 0; s < t->S; s++, x += t->tap, w += t->tap_w)
-                for (int k = 0; k < filters; k++)
-                    for (int q = 0; q < pixels; q++)
-                        sum[k][q] += w[k * t->filter_w] * *(const vec *)(x + q * t->pixel);
-        }
-    for (int k = 0; k < filters; k++)
-        for (int q = 0; q < pixels; q++)
-            tile_store(t, t->y + k * t->filter_y + q * LANES, sum[k][q]);
-}
-
-/* The sizes there is code for: filters 12 (one pixel), 6, 4, 2, 1 by pixels 4, 2, 1. */
-static int next_size(int left, int most)
-{
-    return left >= most ? most : left >= 4 && most >= 4 ? 4 : left >= 2 ? 2 : 1;
-}
-
-#define TILE_CODE(filters, pixels)                                                        \
-    static __attribute__((noinline)) void tile_##filters##x##pixels(const struct tile *t) \
-    {                                                                                     \
-        tile_run(filters, pixels, t);                                                     \
-    }
-TILE_CODE(12, 1)
-TILE_CODE(6, 1)
-TILE_CODE(6, 2)
-TILE_CODE(4, 1)
-TILE_CODE(4, 2)
-TILE_CODE(2, 1)
-TILE_CODE(2, 2)
-TILE_CODE(1, 1)
-TILE_CODE(1, 2)
-#if LANES_PIXELS == 4
-TILE_CODE(6, 4)
-TILE_CODE(4, 4)
-TILE_CODE(2, 4)
-TILE_CODE(1, 4)
-#endif
-
-#define TILE(filters, pixels)         \
-    case (filters)*8 + (pixels):      \
-        tile_##filters##x##pixels(t); \
-        break;
-
-static void tile_dispatch(int filters, int pixels, const struct tile *t)
-{
-    switch (filters * 8 + pixels) {
-        TILE(12, 1)
-        TILE(6, 1)
-        TILE(6, 2)
-        TILE(4, 1)
-        TILE(4, 2)
-        TILE(2, 1)
-        TILE(2, 2)
-        TILE(1, 1)
-        TILE(1, 2)
-#if LANES_PIXELS == 4
-        TILE(6, 4)
-        TILE(4, 4)
-        TILE(2, 4)
-        TILE(1, 4)
-#endif
-    }
-}
-
-/* `count` filters over a row of `pixels` output pixels. */
-static void tile_row(struct tile t, int count, int pixels)
-{
-    const float *x = t.x;
-    float *y = t.y;
-    int most = pixels == 1 ? UNITS : FILTERS;
-    for (int k = 0, kt; k < count; k += kt) {
-        kt = next_size(count - k, most);
-        if (kt == 4 && count - k >= FILTERS)
-            kt = FILTERS;
-        for (int q = 0, qt; q < pixels; q += qt) {
-            qt = next_size(pixels - q, LANES_PIXELS);
-            t.x = x + q * t.pixel;
-            t.y = y + k * t.filter_y + q * LANES;
-            tile_dispatch(kt, qt, &t);
-        }
-        t.w += kt * t.filter_w;
-        t.b = t.b ? t.b + kt : NULL;
-    }
-}
-
-/* A block's image as convolutions read it: the input itself, or a copy with a border of zeros. */
-struct padded {
+/* A convolution of one block and group. Output pixel (p, q) and tap (r, s) read input pixel
+ *   h = p * stride_h - top + r * dilation_h,   w = q * stride_w - left + s * dilation_w */
+struct sweep {
     const float *x;
-    int H, W;
+    float *y;
+    int C, H, W, R, S, K, P, Q;
+    int stride_h, stride_w, dilation_h, dilation_w, top, left;
+    ptrdiff_t line_y, pixel_y; /* in y; filters are tile.filter_y apart */
+    bool clip;                 /* taps in the border are left out, else they read zeros */
+    struct tile tile;          /* w and its distances, b, filter_y, end */
 };
 
-static bool needs_border(const struct window *win)
+/* Bytes of a copied band, so that it stays in L2 beside weights and outputs; pixels of a band where nothing is
+ * copied, so that all filters find them there. */
+enum { BAND_BYTES = 384 << 10, BAND_PIXELS_LEAST = 16 };
+
+static int reach_h(const struct sweep *s)
 {
-    return win->pad_top || win->pad_left || win->pad_bottom || win->pad_right;
+    return s->dilation_h * (s->R - 1) + 1;
 }
 
-/* Copies a channel of H x W pixels into one of Hp x Wp, at (top, left), `up` pixels apart. */
-static void copy_channel(const float *x, int H, int W, int top, int left, int up_h, int up_w, float *to,
-                         int Hp, int Wp)
+static int reach_w(const struct sweep *s)
 {
-    memset(to, 0, (size_t)Hp * (size_t)Wp * LANES * sizeof *to);
-    for (int h = 0; h < H; h++)
-        for (int w = 0; w < W; w++) {
-            int hp = top + h * up_h, wp = left + w * up_w;
-            if (hp >= 0 && hp < Hp && wp >= 0 && wp < Wp)
-                memcpy(to + ((ptrdiff_t)hp * Wp + wp) * LANES, x + ((ptrdiff_t)h * W + w) * LANES,
-                       LANES * sizeof *to);
+    return s->dilation_w * (s->S - 1) + 1;
+}
+
+static bool crosses_border(const struct sweep *s)
+{
+    return s->top || s->left || (s->P - 1) * s->stride_h + reach_h(s) > s->H ||
+           (s->Q - 1) * s->stride_w + reach_w(s) > s->W;
+}
+
+static int band_width(const struct sweep *s)
+{
+    return (s->Q - 1) * s->stride_w + reach_w(s);
+}
+
+static int band_lines(const struct sweep *s, int rows)
+{
+    return (rows - 1) * s->stride_h + reach_h(s);
+}
+
+/* Floats from channel to channel of a band: an odd number of pixels, so that channels do not meet in the cache. */
+static ptrdiff_t band_channel(const struct sweep *s, int rows)
+{
+    return (((ptrdiff_t)band_lines(s, rows) * band_width(s)) | 1) * LANES;
+}
+
+/* Output rows of a copied band; even ones where pairs are pooled. */
+static int band_rows(const struct sweep *s)
+{
+    int rows = 1, step = s->tile.end.pool ? 2 : 1;
+    for (rows = step; rows < s->P; rows += step)
+        if ((ptrdiff_t)s->C * band_channel(s, rows + step) * (ptrdiff_t)sizeof(float) > BAND_BYTES)
+            break;
+    return rows < s->P ? rows : s->P;
+}
+
+static size_t band_floats(const struct sweep *s)
+{
+    return crosses_border(s) ? (size_t)s->C * (size_t)band_channel(s, band_rows(s)) : 0;
+}
+
+/* Input rows from h on, columns from -left on, zeros outside. */
+static void copy_band(const struct sweep *s, int h, int rows, float *to)
+{
+    int width = band_width(s), lines = band_lines(s, rows);
+    int before = s->left < 0 ? 0 : s->left < width ? s->left : width, skip = s->left < 0 ? -s->left : 0;
+    int inside = s->W - skip < width - before ? s->W - skip : width - before;
+    inside = inside < 0 ? 0 : inside;
+    for (int c = 0; c < s->C; c++, to += band_channel(s, rows))
+        for (int i = 0; i < lines; i++) {
+            float *line = to + (ptrdiff_t)i * width * LANES;
+            int from = h + i;
+            if (from < 0 || from >= s->H) {
+                memset(line, 0, (size_t)width * LANES * sizeof *line);
+                continue;
+            }
+            memset(line, 0, (size_t)before * LANES * sizeof *line);
+            memcpy(line + before * LANES, s->x + (((ptrdiff_t)c * s->H + from) * s->W + skip) * LANES,
+                   (size_t)inside * LANES * sizeof *line);
+            memset(line + (before + inside) * LANES, 0,
+                   (size_t)(width - before - inside) * LANES * sizeof *line);
         }
 }
 
-static struct padded pad_channels(const struct window *win, const float *x, int first, int count,
-                                  float *scratch)
+/* An input as tiles read it: pixel (line, column) of channel 0, line 0 what the band's first row reads first. */
+struct band {
+    const float *x;
+    ptrdiff_t channel, line;
+    int row, rows; /* output rows */
+};
+
+/* Taps lo..hi-1 that lie inside for output position i. */
+struct reach {
+    int lo, hi;
+};
+
+static struct reach reach_at(int i, int stride, int before, int dilation, int taps, int size)
 {
-    struct padded p = {x + (ptrdiff_t)first * win->H * win->W * LANES, win->H, win->W};
-    if (!needs_border(win))
-        return p;
-    p.H += win->pad_top + win->pad_bottom;
-    p.W += win->pad_left + win->pad_right;
-    for (int c = 0; c < count; c++)
-        copy_channel(p.x + (ptrdiff_t)c * win->H * win->W * LANES, win->H, win->W, win->pad_top,
-                     win->pad_left, 1, 1, scratch + (ptrdiff_t)c * p.H * p.W * LANES, p.H, p.W);
-    p.x = scratch;
-    return p;
+    int first = i * stride - before, last = size - 1 - first;
+    int lo = first >= 0 ? 0 : (-first + dilation - 1) / dilation, hi = last < 0 ? 0 : last / dilation + 1;
+    hi = hi < taps ? hi : taps;
+    return lo < hi ? (struct reach){lo, hi} : (struct reach){0, 0};
 }
 
-/* y = f(b + w * x) for one group of one block, from an image with its border. */
-static void conv_group(const struct window *win, const struct padded *in, int channels, int filters,
-                       struct tile t)
+static struct reach row_reach(const struct sweep *s, int p)
 {
-    float *y = t.y;
-    t.C = channels;
-    t.R = win->R;
-    t.S = win->S;
-    t.channel = (ptrdiff_t)in->H * in->W * LANES;
-    t.row = (ptrdiff_t)win->dilation_h * in->W * LANES;
-    t.tap = win->dilation_w * LANES;
-    t.pixel = win->stride_w * LANES;
-    t.tap_w = 1;
-    t.filter_w = (ptrdiff_t)channels * win->R * win->S;
-    t.filter_y = (ptrdiff_t)win->P * win->Q * LANES;
-    for (int p = 0; p < win->P; p++)
-        for (int part = 0; part < LANES; part += LANES_WIDTH) {
-            t.x = in->x + (ptrdiff_t)p * win->stride_h * in->W * LANES + part;
-            t.y = y + (ptrdiff_t)p * win->Q * LANES + part;
-            tile_row(t, filters, win->Q);
+    if (!s->clip)
+        return (struct reach){0, s->R};
+    return reach_at(p, s->stride_h, s->top, s->dilation_h, s->R, s->H);
+}
+
+static struct reach column_reach(const struct sweep *s, int q)
+{
+    if (!s->clip)
+        return (struct reach){0, s->S};
+    return reach_at(q, s->stride_w, s->left, s->dilation_w, s->S, s->W);
+}
+
+static bool same_reach(struct reach a, struct reach b)
+{
+    return a.lo == b.lo && a.hi == b.hi;
+}
+
+/* Pixels that share their taps r, s: rows p.. by columns q.. of a band. */
+struct patch {
+    struct reach r, s;
+    int p, p_end, q, q_end;
+};
+
+static void run_list(const struct sweep *s, const struct band *b, const struct patch *at, struct list *l)
+{
+    struct tile t = s->tile;
+    ptrdiff_t row = s->dilation_h * b->line, tap = (ptrdiff_t)s->dilation_w * LANES;
+    t.C = s->C;
+    t.R = at->r.hi - at->r.lo;
+    t.S = at->s.hi - at->s.lo;
+    t.channel = b->channel;
+    t.row = row;
+    t.tap = tap;
+    t.w += at->r.lo * t.row_w + at->s.lo * t.tap_w;
+    if (t.R == 1 && t.S == 1) { /* channels as taps: one loop */
+        t.S = t.C;
+        t.C = 1;
+        t.tap = t.channel;
+        t.tap_w = t.channel_w;
+    }
+    if (l->count)
+        tile_filters(t, b->x + at->r.lo * row + at->s.lo * tap, s->y, l, s->K);
+    l->count = 0;
+}
+
+static void run_patch(const struct sweep *s, const struct band *b, const struct patch *at, int most)
+{
+    struct list l;
+    l.count = 0;
+    for (int p = at->p; p < at->p_end; p++)
+        for (int q = at->q; q < at->q_end; q++) {
+            list_add(&l, (p - b->row) * s->stride_h * b->line + (ptrdiff_t)q * s->stride_w * LANES,
+                     p * s->line_y + q * s->pixel_y);
+            if (l.count + PARTS > most)
+                run_list(s, b, at, &l);
         }
+    run_list(s, b, at, &l);
+}
+
+/* The windows of a 2x2 pool: their four pixels one behind another for each part. */
+static void run_pooled(const struct sweep *s, const struct band *b, const struct patch *at, int most)
+{
+    struct list l;
+    l.count = 0;
+    for (int p = at->p; p + 1 < at->p_end; p += 2)
+        for (int q = at->q; q + 1 < at->q_end; q += 2) {
+            ptrdiff_t x = (p - b->row) * s->stride_h * b->line + (ptrdiff_t)q * s->stride_w * LANES;
+            ptrdiff_t y = p / 2 * s->line_y + q / 2 * s->pixel_y;
+            for (int part = 0; part < LANES; part += LANES_WIDTH)
+                for (int i = 0; i < 4; i++, l.count++) {
+                    l.x[l.count] = x + i / 2 * s->stride_h * b->line + i % 2 * s->stride_w * LANES + part;
+                    l.y[l.count] = y + part;
+                }
+            if (l.count + 4 * PARTS > most)
+                run_list(s, b, at, &l);
+        }
+    run_list(s, b, at, &l);
+}
+
+static void run_band(const struct sweep *s, const struct band *b, int most)
+{
+    struct patch at = {.p = b->row};
+    for (; at.p < b->row + b->rows; at.p = at.p_end) {
+        at.r = row_reach(s, at.p);
+        for (at.p_end = at.p + 1; at.p_end < b->row + b->rows; at.p_end++)
+            if (!same_reach(at.r, row_reach(s, at.p_end)))
+                break;
+        for (at.q = 0; at.q < s->Q; at.q = at.q_end) {
+            at.s = column_reach(s, at.q);
+            for (at.q_end = at.q + 1; at.q_end < s->Q; at.q_end++)
+                if (!same_reach(at.s, column_reach(s, at.q_end)))
+                    break;
+            if (s->tile.end.pool)
+                run_pooled(s, b, &at, most);
+            else
+                run_patch(s, b, &at, most);
+        }
+    }
+}
+
+static void run_sweep(const struct sweep *s, float *scratch)
+{
+    struct band b = {s->x, (ptrdiff_t)s->H * s->W * LANES, (ptrdiff_t)s->W * LANES, 0, s->P};
+    if (!crosses_border(s)) {
+        int most = BAND_BYTES / (int)sizeof(float) / LANES_WIDTH / (s->C > 0 ? s->C : 1) / PARTS * PARTS;
+        most = most < BAND_PIXELS_LEAST * PARTS ? BAND_PIXELS_LEAST * PARTS : most;
+        run_band(s, &b, most < LIST ? most : LIST);
+        return;
+    }
+    int rows = band_rows(s);
+    b.line = (ptrdiff_t)band_width(s) * LANES;
+    b.x = scratch;
+    for (; b.row < s->P; b.row += rows) {
+        b.rows = s->P - b.row < rows ? s->P - b.row : rows;
+        b.channel = band_channel(s, b.rows);
+        copy_band(s, b.row * s->stride_h - s->top, b.rows, scratch);
+        run_band(s, &b, LIST);
+    }
+}
+
+/* ---- forward ---- */
+
+/* Of group 0 and block 0. */
+static struct sweep forward_sweep(const struct geometry *g)
+{
+    const struct window *win = &g->window;
+    int channels = win->C / win->groups, taps = win->R * win->S;
+    struct tile t = {.filter_w = (ptrdiff_t)channels * taps,
+                     .channel_w = taps,
+                     .row_w = win->S,
+                     .tap_w = 1,
+                     .filter_y = (ptrdiff_t)win->P * win->Q * LANES,
+                     .end = {.map = g->map}};
+    return (struct sweep){.C = channels,
+                          .H = win->H,
+                          .W = win->W,
+                          .R = win->R,
+                          .S = win->S,
+                          .K = win->K / win->groups,
+                          .P = win->P,
+                          .Q = win->Q,
+                          .stride_h = win->stride_h,
+                          .stride_w = win->stride_w,
+                          .dilation_h = win->dilation_h,
+                          .dilation_w = win->dilation_w,
+                          .top = win->pad_top,
+                          .left = win->pad_left,
+                          .line_y = (ptrdiff_t)win->Q * LANES,
+                          .pixel_y = LANES,
+                          .tile = t};
 }
 
 static void lanes_conv(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     const struct window *win = &c->g->window;
-    int channels = win->C / win->groups, filters = win->K / win->groups;
-    for (int64_t n = begin; n < end; n++)
-        for (int g = 0; g < win->groups; g++) {
-            const float *x = (const float *)c->in[0] + n * win->C * win->H * win->W * LANES;
-            struct padded in = pad_channels(win, x, g * channels, channels, scratch);
-            struct tile t = {
-                .w = (const float *)c->in[1] + (ptrdiff_t)g * filters * channels * win->R * win->S,
-                .b = c->in[2] ? (const float *)c->in[2] + g * filters : NULL,
-                .y = (float *)c->out[0] + (n * win->K + g * filters) * (ptrdiff_t)win->P * win->Q * LANES,
-                .map = c->g->map,
-                .add = c->add};
-            conv_group(win, &in, channels, filters, t);
-        }
-}
-
-/* ---- to the input: a convolution of dy, spread by the stride and bordered, with turned filters ---- */
-
-static struct window turned(const struct window *win)
-{
-    struct window back = {.C = win->K,
-                          .K = win->C,
-                          .R = win->R,
-                          .S = win->S,
-                          .P = win->H,
-                          .Q = win->W,
-                          .stride_h = 1,
-                          .stride_w = 1,
-                          .dilation_h = win->dilation_h,
-                          .dilation_w = win->dilation_w,
-                          .groups = win->groups};
-    back.H = win->H + win->dilation_h * (win->R - 1);
-    back.W = win->W + win->dilation_w * (win->S - 1);
-    return back;
-}
-
-/* turned_w[c][k][r][s] = w[k][c][R - 1 - r][S - 1 - s] for one group */
-static void turn_filters(const struct window *win, const float *w, float *to)
-{
-    int channels = win->C / win->groups, filters = win->K / win->groups, taps = win->R * win->S;
-    for (int c = 0; c < channels; c++)
-        for (int k = 0; k < filters; k++)
-            for (int i = 0; i < taps; i++)
-                *to++ = w[(k * channels + c) * taps + taps - 1 - i];
-}
-
-static void lanes_conv_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
-{
-    const struct window *win = &c->g->window;
-    struct window back = turned(win);
-    int channels = win->C / win->groups, filters = win->K / win->groups;
-    ptrdiff_t image = (ptrdiff_t)back.H * back.W * LANES,
-              weights = (ptrdiff_t)channels * filters * win->R * win->S;
-    float *spread = scratch, *w = spread + image * filters;
-    for (int g = 0; g < win->groups; g++) {
-        turn_filters(win, (const float *)c->in[1] + g * weights, w);
-        for (int64_t n = begin; n < end; n++) {
-            const float *dy =
-                (const float *)c->in[0] + (n * win->K + g * filters) * (ptrdiff_t)win->P * win->Q * LANES;
-            for (int k = 0; k < filters; k++)
-                copy_channel(dy + (ptrdiff_t)k * win->P * win->Q * LANES, win->P, win->Q,
-                             win->dilation_h * (win->R - 1) - win->pad_top,
-                             win->dilation_w * (win->S - 1) - win->pad_left, win->stride_h, win->stride_w,
-                             spread + k * image, back.H, back.W);
-            struct padded in = {spread, back.H, back.W};
-            struct tile t = {.w = w,
-                             .y = (float *)c->out[0] +
-                                  (n * win->C + g * channels) * (ptrdiff_t)win->H * win->W * LANES,
-                             .add = c->add};
-            conv_group(&back, &in, filters, channels, t);
-        }
+    struct sweep s = forward_sweep(c->g);
+    s.tile.end.add = c->add;
+    for (int64_t i = begin * win->groups; i < end * win->groups; i++) {
+        int group = (int)(i % win->groups);
+        s.x = (const float *)c->in[0] + i * s.C * s.H * s.W * LANES;
+        s.y = (float *)c->out[0] + i * s.K * s.tile.filter_y;
+        s.tile.w = (const float *)c->in[1] + group * s.K * s.tile.filter_w;
+        s.tile.b = c->in[2] ? (const float *)c->in[2] + group * s.K : NULL;
+        run_sweep(&s, scratch);
     }
-}
-
-/* ---- scratch, in bytes ---- */
-
-static size_t padded_floats(const struct window *win, int channels)
-{
-    return (size_t)channels * (size_t)(win->H + win->pad_top + win->pad_bottom) *
-           (size_t)(win->W + win->pad_left + win->pad_right) * LANES;
 }
 
 static size_t lanes_conv_scratch(const struct geometry *g)
 {
-    const struct window *win = &g->window;
-    return needs_border(win) ? padded_floats(win, win->C / win->groups) * sizeof(float) : 0;
-}
-
-static size_t lanes_conv_dx_scratch(const struct geometry *g)
-{
-    struct window back = turned(&g->window);
-    size_t filters = (size_t)(back.C / back.groups), channels = (size_t)(back.K / back.groups);
-    return (filters * (size_t)back.H * (size_t)back.W * LANES +
-            filters * channels * (size_t)(back.R * back.S)) *
-           sizeof(float);
+    struct sweep s = forward_sweep(g);
+    return band_floats(&s) * sizeof(float);
 }

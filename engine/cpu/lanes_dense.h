@@ -1,65 +1,157 @@
-/* Dense layers at sixteen lanes: convolutions of one pixel. Included after lanes_gradient.h. */
+/* Dense layers at sixteen lanes: the tiles of lanes_tile.h with blocks as pixels. Items are slices of what is
+ * computed, so that one reading of its weights serves all blocks. Included after lanes_gradient.h. */
 
-static struct call as_conv(const struct call *c, struct geometry *g)
+enum { DENSE_SLICE = 48, DENSE_COLUMNS = 64, DENSE_BLOCKS = 16 };
+
+static int64_t slices(int64_t size, int64_t slice)
 {
-    struct call as = *c;
-    *g = (struct geometry){.map = c->g->map,
-                           .window = {.C = (int)c->g->dense.in,
-                                      .K = (int)c->g->dense.out,
-                                      .H = 1,
-                                      .W = 1,
-                                      .R = 1,
-                                      .S = 1,
-                                      .P = 1,
-                                      .Q = 1,
-                                      .stride_h = 1,
-                                      .stride_w = 1,
-                                      .dilation_h = 1,
-                                      .dilation_w = 1,
-                                      .groups = 1}};
-    as.g = g;
-    return as;
+    return (size + slice - 1) / slice;
+}
+
+/* Runs a tile over all blocks: a block's x and y are row_x and row_y floats long. */
+static void over_blocks(const struct tile *t, const float *x, float *y, int64_t row_x, int64_t row_y,
+                        int blocks, int filters)
+{
+    struct list l;
+    for (int n = 0; n < blocks;) {
+        for (l.count = 0; n < blocks && l.count < LANES_PIXELS * PARTS; n++)
+            list_add(&l, n * row_x, n * row_y);
+        tile_filters(*t, x, y, &l, filters);
+    }
+}
+
+static int64_t lanes_dense_items(const struct call *c)
+{
+    return slices(c->g->dense.out, DENSE_SLICE);
 }
 
 static void lanes_dense(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    struct geometry g;
-    struct call as = as_conv(c, &g);
-    lanes_conv(&as, begin, end, scratch);
+    int64_t in = c->g->dense.in, out = c->g->dense.out;
+    (void)scratch;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t first = i * DENSE_SLICE, count = out - first < DENSE_SLICE ? out - first : DENSE_SLICE;
+        struct tile t = {.w = (const float *)c->in[1] + first * in,
+                         .b = c->in[2] ? (const float *)c->in[2] + first : NULL,
+                         .C = 1,
+                         .R = 1,
+                         .S = (int)in,
+                         .tap = LANES,
+                         .tap_w = 1,
+                         .filter_w = in,
+                         .filter_y = LANES,
+                         .end = {.map = c->g->map, .add = c->add}};
+        over_blocks(&t, c->in[0], (float *)c->out[0] + first * LANES, in * LANES, out * LANES,
+                    lanes_blocks(c->rows), (int)count);
+    }
 }
 
-/* dx[i] = sum over o of w[o][i] dy[o]: the same tile over inputs, whose weights lie side by side. */
+static int64_t lanes_dense_dx_items(const struct call *c)
+{
+    return slices(c->g->dense.in, DENSE_SLICE);
+}
+
+/* dx[i] = sum over o of w[o][i] dy[o]; a slice's weights are copied side by side. */
 static void lanes_dense_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t in = c->g->dense.in, out = c->g->dense.out;
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++)
-        for (int part = 0; part < LANES; part += LANES_WIDTH) {
-            struct tile t = {.x = (const float *)c->in[0] + n * out * LANES + part,
-                             .y = (float *)c->out[0] + n * in * LANES + part,
-                             .w = c->in[1],
-                             .C = (int)out,
-                             .R = 1,
-                             .S = 1,
-                             .channel = LANES,
-                             .tap_w = in,
-                             .filter_w = 1,
-                             .filter_y = LANES,
-                             .add = c->add};
-            tile_row(t, (int)in, 1);
-        }
+    float *w = scratch;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t first = i * DENSE_SLICE, count = in - first < DENSE_SLICE ? in - first : DENSE_SLICE;
+        for (int64_t o = 0; o < out; o++)
+            memcpy(w + o * DENSE_SLICE, (const float *)c->in[1] + o * in + first, (size_t)count * sizeof *w);
+        struct tile t = {.w = w,
+                         .C = 1,
+                         .R = 1,
+                         .S = (int)out,
+                         .tap = LANES,
+                         .tap_w = DENSE_SLICE,
+                         .filter_w = 1,
+                         .filter_y = LANES,
+                         .end = {.add = c->add}};
+        over_blocks(&t, c->in[0], (float *)c->out[0] + first * LANES, out * LANES, in * LANES,
+                    lanes_blocks(c->rows), (int)count);
+    }
+}
+
+static size_t lanes_dense_dx_scratch(const struct geometry *g)
+{
+    return (size_t)g->dense.out * DENSE_SLICE * sizeof(float);
 }
 
 static int64_t lanes_dense_dw_items(const struct call *c)
 {
-    struct geometry g;
-    struct call as = as_conv(c, &g);
-    return lanes_conv_dw_items(&as);
+    return slices(c->g->dense.in, DENSE_COLUMNS);
+}
+
+/* x of blocks n.. as [row][DENSE_COLUMNS], zeros beyond rows and columns. */
+static void turn_columns(const struct call *c, int n, int blocks, int64_t first, int count, float *to)
+{
+    int64_t in = c->g->dense.in;
+    memset(to, 0, (size_t)blocks * LANES * DENSE_COLUMNS * sizeof *to);
+    for (int b = 0; b < blocks; b++) {
+        int live = lower(c->rows - (n + b) * LANES, LANES);
+        const float *x = (const float *)c->in[1] + ((n + b) * in + first) * LANES;
+        for (int i = 0; i < count; i++)
+            for (int l = 0; l < live; l++)
+                to[(b * LANES + l) * DENSE_COLUMNS + i] = x[i * LANES + l];
+    }
+}
+
+/* dw[o][i] += sum over n of dy[n][o] x[n][i]: inputs are the vector, rows the taps, dy what is broadcast. */
+static void dense_dw_columns(const struct call *c, int n, int blocks, int64_t first, int count,
+                             float *scratch)
+{
+    int64_t in = c->g->dense.in, out = c->g->dense.out;
+    float *turned = scratch, *last = scratch + DENSE_BLOCKS * LANES * DENSE_COLUMNS;
+    struct list l;
+    struct tile t = {.w = (const float *)c->in[0] + n * out * LANES,
+                     .C = blocks,
+                     .R = 1,
+                     .S = LANES,
+                     .channel = LANES * DENSE_COLUMNS,
+                     .channel_w = out * LANES,
+                     .tap = DENSE_COLUMNS,
+                     .tap_w = 1,
+                     .filter_w = LANES,
+                     .filter_y = in,
+                     .end = {.add = true}};
+    turn_columns(c, n, blocks, first, count, turned);
+    l.count = 0;
+    for (int i = 0; i + LANES_WIDTH <= count; i += LANES_WIDTH, l.count++)
+        l.x[l.count] = l.y[l.count] = i;
+    float *dw = (float *)c->out[0] + first;
+    if (l.count)
+        tile_filters(t, turned, dw, &l, (int)out);
+    int rest = count % LANES_WIDTH, from = count - rest;
+    if (!rest)
+        return;
+    t.filter_y = LANES_WIDTH; /* the last columns are no whole vector: by way of scratch */
+    t.end.add = false;
+    l.count = 1;
+    l.x[0] = from;
+    l.y[0] = 0;
+    tile_filters(t, turned, last, &l, (int)out);
+    for (int64_t o = 0; o < out; o++)
+        for (int i = 0; i < rest; i++)
+            dw[o * in + from + i] += last[o * LANES_WIDTH + i];
 }
 
 static void lanes_dense_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    struct geometry g;
-    struct call as = as_conv(c, &g);
-    lanes_conv_dw(&as, begin, end, scratch);
+    int64_t in = c->g->dense.in;
+    int blocks = lanes_blocks(c->rows);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t first = i * DENSE_COLUMNS, count = in - first < DENSE_COLUMNS ? in - first : DENSE_COLUMNS;
+        if (c->out[1] && i == 0)
+            bias_gradient(c, 0, (int)c->g->dense.out, 1, c->g->dense.out);
+        for (int n = 0; c->out[0] && n < blocks; n += DENSE_BLOCKS)
+            dense_dw_columns(c, n, lower(blocks - n, DENSE_BLOCKS), first, (int)count, scratch);
+    }
+}
+
+static size_t lanes_dense_dw_scratch(const struct geometry *g)
+{
+    return ((size_t)DENSE_BLOCKS * LANES * DENSE_COLUMNS + (size_t)g->dense.out * LANES_WIDTH) *
+           sizeof(float);
 }

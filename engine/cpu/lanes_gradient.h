@@ -1,43 +1,54 @@
-/* Weight gradients at sixteen lanes. Included after lanes_conv.h. */
+/* Weight gradients of convolutions at sixteen lanes: filters x taps in registers, summed over the pixels of a band of
+ * rows; between bands and blocks the sums wait in scratch, and their lanes are added at the end. Included after
+ * lanes_conv.h. */
 
-/* ---- to the weights: filters x taps in registers, summed over pixels and blocks, then over lanes ---- */
+/* Filters of an item, and how many taps at most unless a single channel has more. */
+enum { TAPS = LANES_PIXELS, GRADIENT_FILTERS = 12, GRADIENT_TAPS = 36, GRADIENT_PIXELS = 128 };
 
+/* In a fixed order: halves are added until one is left. */
 INLINE float sum_lanes(vec v)
 {
-    float s = 0;
-    for (int l = 0; l < LANES_WIDTH; l++)
-        s += v[l];
-    return s;
+    float each[LANES_WIDTH];
+    memcpy(each, &v, sizeof each);
+    for (int half = LANES_WIDTH / 2; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            each[l] += each[l + half];
+    return each[0];
 }
 
 struct gradient_tile {
-    const float *dy, *x[TAPS]; /* of the first block */
-    float *dw;
-    int blocks, P, Q;
-    ptrdiff_t block_dy, block_x, filter_dy, row_x, pixel_x, filter_dw;
+    const float *dy, *x[TAPS]; /* of the first block and row */
+    float *sum;                /* [taps][GRADIENT_FILTERS][LANES_WIDTH] */
+    int blocks, rows, Q;
+    ptrdiff_t block_dy, block_x, filter_dy, row_x, pixel_x;
 };
 
 INLINE void gradient_run(const int filters, const int taps, const struct gradient_tile *t)
 {
-    vec sum[FILTERS][TAPS];
+    vec sum[FILTERS * TAPS];
+    const float *x[TAPS];
     for (int k = 0; k < filters; k++)
         for (int i = 0; i < taps; i++)
-            sum[k][i] = (vec){0};
+            sum[k * taps + i] = load(t->sum + (i * GRADIENT_FILTERS + k) * LANES_WIDTH);
     for (int part = 0; part < LANES; part += LANES_WIDTH)
         for (int n = 0; n < t->blocks; n++)
-            for (int p = 0; p < t->P; p++) {
+            for (int p = 0; p < t->rows; p++) {
                 const float *dy = t->dy + n * t->block_dy + (ptrdiff_t)p * t->Q * LANES + part;
-                ptrdiff_t at = n * t->block_x + p * t->row_x + part;
-                for (int q = 0; q < t->Q; q++, dy += LANES, at += t->pixel_x)
-                    for (int i = 0; i < taps; i++) {
-                        vec x = *(const vec *)(t->x[i] + at);
-                        for (int k = 0; k < filters; k++)
-                            sum[k][i] += x * *(const vec *)(dy + k * t->filter_dy);
-                    }
+                for (int i = 0; i < taps; i++)
+                    x[i] = t->x[i] + n * t->block_x + p * t->row_x + part;
+                ptrdiff_t at = 0;
+                for (int q = 0; q < t->Q; q++, dy += LANES, at += t->pixel_x) {
+                    vec v[TAPS];
+                    for (int i = 0; i < taps; i++)
+                        v[i] = load(x[i] + at);
+                    for (int k = 0; k < filters; k++)
+                        for (int i = 0; i < taps; i++)
+                            sum[k * taps + i] += v[i] * load(dy + k * t->filter_dy);
+                }
             }
     for (int k = 0; k < filters; k++)
         for (int i = 0; i < taps; i++)
-            t->dw[k * t->filter_dw + i] += sum_lanes(sum[k][i]);
+            store(t->sum + (i * GRADIENT_FILTERS + k) * LANES_WIDTH, sum[k * taps + i]);
 }
 
 #define GRADIENT_CODE(filters, taps)                                                                 \
@@ -45,18 +56,20 @@ INLINE void gradient_run(const int filters, const int taps, const struct gradien
     {                                                                                                \
         gradient_run(filters, taps, t);                                                              \
     }
-GRADIENT_CODE(6, 4)
 GRADIENT_CODE(6, 2)
 GRADIENT_CODE(6, 1)
-GRADIENT_CODE(4, 4)
 GRADIENT_CODE(4, 2)
 GRADIENT_CODE(4, 1)
-GRADIENT_CODE(2, 4)
 GRADIENT_CODE(2, 2)
 GRADIENT_CODE(2, 1)
-GRADIENT_CODE(1, 4)
 GRADIENT_CODE(1, 2)
 GRADIENT_CODE(1, 1)
+#if LANES_PIXELS == 4
+GRADIENT_CODE(6, 4)
+GRADIENT_CODE(4, 4)
+GRADIENT_CODE(2, 4)
+GRADIENT_CODE(1, 4)
+#endif
 
 #define GRADIENT(filters, taps)         \
     case (filters)*8 + (taps):          \
@@ -66,74 +79,152 @@ GRADIENT_CODE(1, 1)
 static void gradient_dispatch(int filters, int taps, const struct gradient_tile *t)
 {
     switch (filters * 8 + taps) {
-        GRADIENT(6, 4)
         GRADIENT(6, 2)
         GRADIENT(6, 1)
-        GRADIENT(4, 4)
         GRADIENT(4, 2)
         GRADIENT(4, 1)
-        GRADIENT(2, 4)
         GRADIENT(2, 2)
         GRADIENT(2, 1)
-        GRADIENT(1, 4)
         GRADIENT(1, 2)
         GRADIENT(1, 1)
+#if LANES_PIXELS == 4
+        GRADIENT(6, 4)
+        GRADIENT(4, 4)
+        GRADIENT(2, 4)
+        GRADIENT(1, 4)
+#endif
     }
 }
 
-/* Blocks that are summed in registers before their lanes are: enough that summing lanes costs little. */
-static int blocks_at_once(const struct window *win)
+/* ---- items: some filters by some channels of a group, each sum over all blocks in their order ---- */
+
+static int lower(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int channels_at_once(const struct window *win)
+{
+    int some = GRADIENT_TAPS / (win->R * win->S);
+    return lower(some > 0 ? some : 1, win->C / win->groups);
+}
+
+static int gradient_chunks(const struct window *win)
+{
+    int some = channels_at_once(win);
+    return (win->C / win->groups + some - 1) / some;
+}
+
+static int filter_slices(const struct window *win)
+{
+    return (win->K / win->groups + GRADIENT_FILTERS - 1) / GRADIENT_FILTERS;
+}
+
+static int64_t lanes_conv_dw_items(const struct call *c)
+{
+    const struct window *win = &c->g->window;
+    return (int64_t)win->groups * filter_slices(win) * gradient_chunks(win);
+}
+
+/* Rows of a band, and blocks where a band is the whole map. */
+static int gradient_rows(const struct window *win)
+{
+    int rows = (GRADIENT_PIXELS + win->Q - 1) / win->Q;
+    return lower(rows, win->P);
+}
+
+static int gradient_blocks(const struct window *win)
 {
     int pixels = win->P * win->Q;
-    return pixels >= 64 || needs_border(win) ? 1 : 64 / pixels;
+    return pixels >= GRADIENT_PIXELS ? 1 : GRADIENT_PIXELS / pixels;
 }
 
-/* Filters k.. of a group by taps i.. of its list of channels x R x S, over blocks n.. */
-static void gradient_taps(const struct call *c, int group, int k, int filters, int i, int taps, int n,
-                          int blocks, float *scratch)
+struct gradient_item {
+    int group, filter, filters, channel, channels;
+};
+
+static struct gradient_item gradient_item_of(const struct window *win, int64_t item)
+{
+    int some = channels_at_once(win), per_group = filter_slices(win) * gradient_chunks(win);
+    int within = (int)(item % per_group);
+    struct gradient_item g = {.group = (int)(item / per_group),
+                              .filter = within / gradient_chunks(win) * GRADIENT_FILTERS,
+                              .channel = within % gradient_chunks(win) * some};
+    g.filters = lower(win->K / win->groups - g.filter, GRADIENT_FILTERS);
+    g.channels = lower(win->C / win->groups - g.channel, some);
+    return g;
+}
+
+/* All filters and taps of an item over one band; t has dy and the distances. */
+static void gradient_band(const struct window *win, const struct gradient_item *item, const struct band *b,
+                          struct gradient_tile t, float *sums)
+{
+    int area = win->R * win->S, depth = item->channels * area;
+    const float *dy = t.dy;
+    for (int k = 0, kt; k < item->filters; k += kt) {
+        kt = next_size(item->filters - k, FILTERS);
+        t.dy = dy + k * t.filter_dy;
+        for (int i = 0, taps; i < depth; i += taps) {
+            taps = next_size(depth - i, TAPS);
+            for (int a = i; a < i + taps; a++)
+                t.x[a - i] = b->x + a / area * b->channel + a % area / win->S * win->dilation_h * b->line +
+                             a % win->S * win->dilation_w * LANES;
+            t.sum = sums + (i * GRADIENT_FILTERS + k) * LANES_WIDTH;
+            gradient_dispatch(kt, taps, &t);
+        }
+    }
+}
+
+/* Blocks n.. of an item, band by band. */
+static void gradient_blocks_of(const struct call *c, const struct gradient_item *item, int n, int blocks,
+                               float *sums, float *scratch)
 {
     const struct window *win = &c->g->window;
-    int channels = win->C / win->groups, area = win->R * win->S, depth = channels * area, last = -1;
-    size_t first = (size_t)(group * (win->K / win->groups) + k);
-    const float *image = (const float *)c->in[1] + (ptrdiff_t)n * win->C * win->H * win->W * LANES;
-    struct padded in = {0};
-    struct gradient_tile t = {.dy = (const float *)c->in[0] +
-                                    ((ptrdiff_t)n * win->K + (ptrdiff_t)first) * win->P * win->Q * LANES,
-                              .dw = (float *)c->out[0] + first * (size_t)depth + (size_t)i,
-                              .blocks = blocks,
-                              .P = win->P,
+    struct sweep s = forward_sweep(c->g);
+    ptrdiff_t image = (ptrdiff_t)win->C * win->H * win->W * LANES;
+    int rows = gradient_rows(win), first_channel = item->group * s.C + item->channel;
+    bool copied = crosses_border(&s);
+    s.C = item->channels;
+    s.x = (const float *)c->in[1] + n * image + (ptrdiff_t)first_channel * s.H * s.W * LANES;
+    struct gradient_tile t = {.blocks = blocks,
                               .Q = win->Q,
                               .block_dy = (ptrdiff_t)win->K * win->P * win->Q * LANES,
-                              .block_x = (ptrdiff_t)win->C * win->H * win->W * LANES,
                               .filter_dy = (ptrdiff_t)win->P * win->Q * LANES,
-                              .pixel_x = win->stride_w * LANES,
-                              .filter_dw = depth};
-    for (int a = 0; a < taps; a++) {
-        int channel = (i + a) / area, r = (i + a) % area / win->S, s = (i + a) % area % win->S;
-        if (channel != last) {
-            in = pad_channels(win, image, group * channels + channel, 1, scratch);
-            scratch += (ptrdiff_t)in.H * in.W * LANES;
-            last = channel;
+                              .block_x = image,
+                              .pixel_x = win->stride_w * LANES};
+    t.dy = (const float *)c->in[0] + n * t.block_dy +
+           ((ptrdiff_t)item->group * (win->K / win->groups) + item->filter) * t.filter_dy;
+    struct band b = {s.x, (ptrdiff_t)s.H * s.W * LANES, (ptrdiff_t)s.W * LANES, 0, rows};
+    for (; b.row < win->P; b.row += rows, t.dy += (ptrdiff_t)rows * win->Q * LANES) {
+        t.rows = lower(win->P - b.row, rows);
+        if (copied) {
+            b = (struct band){scratch, band_channel(&s, t.rows), (ptrdiff_t)band_width(&s) * LANES, b.row,
+                              rows};
+            t.block_x = b.channel * item->channels;
+            for (int i = 0; i < blocks; i++) {
+                struct sweep one = s;
+                one.x += i * image;
+                copy_band(&one, b.row * win->stride_h - win->pad_top, t.rows, scratch + i * t.block_x);
+            }
+        } else {
+            b.x = s.x + b.row * win->stride_h * b.line;
         }
-        t.x[a] = in.x + ((ptrdiff_t)r * win->dilation_h * in.W + s * win->dilation_w) * LANES;
-        t.row_x = (ptrdiff_t)win->stride_h * in.W * LANES;
+        t.row_x = win->stride_h * b.line;
+        gradient_band(win, item, &b, t, sums);
     }
-    gradient_dispatch(filters, taps, &t);
 }
 
-static void bias_gradient(const struct call *c, int k, int filters, int blocks)
+static void bias_gradient(const struct call *c, int k, int filters, int64_t plane, int64_t K)
 {
-    const struct window *win = &c->g->window;
-    ptrdiff_t plane = (ptrdiff_t)win->P * win->Q;
+    int blocks = lanes_blocks(c->rows);
     for (int f = k; f < k + filters; f++) {
         float sum = 0;
         for (int part = 0; part < LANES; part += LANES_WIDTH) {
             vec v = {0};
             for (int n = 0; n < blocks; n++) {
-                const float *dy =
-                    (const float *)c->in[0] + ((ptrdiff_t)n * win->K + f) * plane * LANES + part;
-                for (ptrdiff_t i = 0; i < plane; i++)
-                    v += *(const vec *)(dy + i * LANES);
+                const float *dy = (const float *)c->in[0] + (n * K + f) * plane * LANES + part;
+                for (int64_t i = 0; i < plane; i++)
+                    v += load(dy + i * LANES);
             }
             sum += sum_lanes(v);
         }
@@ -141,59 +232,49 @@ static void bias_gradient(const struct call *c, int k, int filters, int blocks)
     }
 }
 
-/* Items are tiles of filters by chunks of taps: independent sums, each over the blocks in their order. */
-enum { CHUNK_TAPS = 24 };
-
-static int chunks(const struct window *win)
+static void gradient_add(const struct window *win, const struct gradient_item *item, const float *sums,
+                         float *dw)
 {
-    return (win->C / win->groups * win->R * win->S + CHUNK_TAPS - 1) / CHUNK_TAPS;
+    int area = win->R * win->S;
+    ptrdiff_t depth = (ptrdiff_t)(win->C / win->groups) * area;
+    dw += ((ptrdiff_t)item->group * (win->K / win->groups) + item->filter) * depth +
+          (ptrdiff_t)item->channel * area;
+    for (int k = 0; k < item->filters; k++)
+        for (int i = 0; i < item->channels * area; i++)
+            dw[k * depth + i] += sum_lanes(load(sums + (i * GRADIENT_FILTERS + k) * LANES_WIDTH));
 }
 
-static int filter_tiles(const struct window *win)
+static size_t gradient_sum_floats(const struct window *win)
 {
-    return (win->K / win->groups + FILTERS - 1) / FILTERS;
-}
-
-static int64_t lanes_conv_dw_items(const struct call *c)
-{
-    const struct window *win = &c->g->window;
-    return (int64_t)win->groups * filter_tiles(win) * chunks(win);
-}
-
-static void gradient_chunk(const struct call *c, int group, int k, int count, int chunk, float *scratch)
-{
-    const struct window *win = &c->g->window;
-    int blocks = lanes_blocks(c->rows), at_once = blocks_at_once(win),
-        depth = win->C / win->groups * win->R * win->S;
-    int to = (chunk + 1) * CHUNK_TAPS < depth ? (chunk + 1) * CHUNK_TAPS : depth;
-    for (int n = 0; n < blocks; n += at_once) {
-        int some = blocks - n < at_once ? blocks - n : at_once;
-        for (int f = 0, kt; f < count; f += kt) {
-            kt = next_size(count - f, FILTERS);
-            for (int i = chunk * CHUNK_TAPS, taps; i < to; i += taps) {
-                taps = next_size(to - i, TAPS);
-                gradient_taps(c, group, k + f, kt, i, taps, n, some, scratch);
-            }
-        }
-    }
+    return (size_t)(channels_at_once(win) * win->R * win->S) * GRADIENT_FILTERS * LANES_WIDTH;
 }
 
 static void lanes_conv_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     const struct window *win = &c->g->window;
-    int tiles = filter_tiles(win), filters = win->K / win->groups;
-    for (int64_t item = begin; item < end; item++) {
-        int chunk = (int)(item % chunks(win)), tile = (int)(item / chunks(win));
-        int group = tile / tiles, k = tile % tiles * FILTERS;
-        int count = filters - k < FILTERS ? filters - k : FILTERS;
-        if (c->out[0])
-            gradient_chunk(c, group, k, count, chunk, scratch);
-        if (c->out[1] && chunk == 0)
-            bias_gradient(c, group * filters + k, count, lanes_blocks(c->rows));
+    int blocks = lanes_blocks(c->rows), at_once = gradient_blocks(win);
+    float *sums = scratch, *copies = sums + gradient_sum_floats(win);
+    for (int64_t i = begin; i < end; i++) {
+        struct gradient_item item = gradient_item_of(win, i);
+        if (c->out[1] && item.channel == 0)
+            bias_gradient(c, item.group * (win->K / win->groups) + item.filter, item.filters,
+                          (int64_t)win->P * win->Q, win->K);
+        if (!c->out[0])
+            continue;
+        memset(sums, 0, gradient_sum_floats(win) * sizeof *sums);
+        for (int n = 0; n < blocks; n += at_once)
+            gradient_blocks_of(c, &item, n, lower(blocks - n, at_once), sums, copies);
+        gradient_add(win, &item, sums, c->out[0]);
     }
 }
 
 static size_t lanes_conv_dw_scratch(const struct geometry *g)
 {
-    return needs_border(&g->window) ? padded_floats(&g->window, TAPS) * sizeof(float) : 0;
+    const struct window *win = &g->window;
+    struct sweep s = forward_sweep(g);
+    size_t copies = 0;
+    if (crosses_border(&s))
+        copies = (size_t)band_channel(&s, gradient_rows(win)) * (size_t)channels_at_once(win) *
+                 (size_t)gradient_blocks(win);
+    return (gradient_sum_floats(win) + copies) * sizeof(float);
 }

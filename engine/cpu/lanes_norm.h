@@ -4,7 +4,7 @@
  * zeros. Included after lanes_conv.h. */
 #include "engine/cpu/norm.h"
 
-enum { CHUNK = 256, PARTS = LANES / LANES_WIDTH, CHAINS = 4 };
+enum { CHUNK = 256, CHAINS = 4 };
 
 #define VEC(at) (*(const vec *)(at))
 
@@ -94,23 +94,6 @@ static struct norm_stats lanes_stats(const struct call *c, int64_t k)
 }
 
 /* ---- y = f((x - mean) scale + b [+ residual]) ---- */
-
-INLINE vec vec_select(ivec mask, vec yes, vec no)
-{
-    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
-}
-
-/* f(z); common functions in vectors, if the caller's map is known while compiling. */
-INLINE vec vec_map(const struct map *map, vec z)
-{
-    if (map->fn == MAP_RELU || map->fn == MAP_RELU6)
-        z = vec_relu(z);
-    if (map->fn == MAP_RELU6)
-        z = vec_select(z > 6, (vec){0} + 6, z);
-    if (map->fn > MAP_RELU && map->fn != MAP_RELU6)
-        apply(map, (float *)&z);
-    return z;
-}
 
 /* Writes CALL(map, add) for each function there is vector code for. */
 #define FOR_MAP(call, is, CALL)                           \

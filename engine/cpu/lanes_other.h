@@ -58,17 +58,6 @@ static struct part part_of(const struct window *win, int p, int q)
                          w + win->S < win->W ? w + win->S : win->W};
 }
 
-/* formula_max_takes for a vector: all ones where x replaces the largest so far. */
-INLINE ivec takes(vec x, vec largest)
-{
-    return (x > largest) | (x != x);
-}
-
-INLINE vec choose(ivec mask, vec yes, vec no)
-{
-    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
-}
-
 /* Largest value of a window, and which pixel it is, PyTorch's rule for equals and NaN. */
 struct largest {
     vec value;
@@ -265,9 +254,9 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_CONV] = {lanes_conv, lanes_items, lanes_conv_scratch},
     [OP_CONV_DX] = {lanes_conv_dx, lanes_items, lanes_conv_dx_scratch},
     [OP_CONV_DW] = {lanes_conv_dw, lanes_conv_dw_items, lanes_conv_dw_scratch},
-    [OP_DENSE] = {lanes_dense, lanes_items, NULL},
-    [OP_DENSE_DX] = {lanes_dense_dx, lanes_items, NULL},
-    [OP_DENSE_DW] = {lanes_dense_dw, lanes_dense_dw_items, NULL},
+    [OP_DENSE] = {lanes_dense, lanes_dense_items, NULL},
+    [OP_DENSE_DX] = {lanes_dense_dx, lanes_dense_dx_items, lanes_dense_dx_scratch},
+    [OP_DENSE_DW] = {lanes_dense_dw, lanes_dense_dw_items, lanes_dense_dw_scratch},
     [OP_MAXPOOL] = {lanes_maxpool, lanes_items, NULL},
     [OP_MAXPOOL_BACK] = {lanes_maxpool_back, lanes_items, NULL},
     [OP_AVGPOOL] = {lanes_avgpool, lanes_items, NULL},

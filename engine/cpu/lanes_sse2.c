@@ -3,7 +3,11 @@
 #define LANES_PIXELS 2
 #define LANES_TABLE  lanes_sse2_kernels
 
-#include "engine/cpu/lanes_conv.h" /* the order matters */
+#include "engine/cpu/lanes_tile.h" /* the order matters */
+
+#include "engine/cpu/lanes_conv.h"
+
+#include "engine/cpu/lanes_back.h"
 
 #include "engine/cpu/lanes_gradient.h"
 

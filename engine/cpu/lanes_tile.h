@@ -1,0 +1,258 @@
+/* The heart of convolution and dense layers at sixteen lanes: a tile of filters x pixels in registers. Memory is
+ * [N/16][C][H][W][16], a vector holds one value of up to sixteen images, weights are broadcast. Included once for each
+ * instruction set by lanes_*.c, which define LANES_WIDTH (floats of a vector) and LANES_PIXELS (vectors of a register
+ * tile). Every output is one chain of multiply-adds over channels, tap rows and taps in this order, whatever the tile,
+ * so bits depend on nothing but the instruction set.
+ * Next to read: lanes_conv.h. */
+#include <stddef.h>
+#include <string.h>
+
+#include "engine/cpu/lanes.h"
+#include "engine/formula.h"
+
+typedef float vec __attribute__((vector_size(LANES_WIDTH * 4), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(LANES_WIDTH * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* FILTERS x LANES_PIXELS accumulators fill the registers; so do UNITS of a single pixel. Wider pixels than a vector
+ * are PARTS neighbours. */
+enum { FILTERS = 6, UNITS = 12, PARTS = LANES / LANES_WIDTH, LIST = 256 };
+
+INLINE vec load(const float *at)
+{
+    return *(const vec *)at;
+}
+
+INLINE void store(float *at, vec v)
+{
+    *(vec *)at = v;
+}
+
+INLINE vec choose(ivec mask, vec yes, vec no)
+{
+    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
+}
+
+/* formula_max_takes for a vector: all ones where x replaces the largest so far. */
+INLINE ivec takes(vec x, vec largest)
+{
+    return (x > largest) | (x != x);
+}
+
+INLINE vec vec_relu(vec v)
+{
+    return (vec)((ivec)v & ~(v < 0)); /* NaN < 0 is false: it stays */
+}
+
+INLINE vec vec_clip(vec v, float low, float high)
+{
+    vec l = (vec){0} + low, h = (vec){0} + high;
+    v = choose(v < l, l, v);
+    return choose(v > h, h, v);
+}
+
+static __attribute__((noinline)) void apply_each(const struct map *map, vec *v)
+{
+    float each[LANES_WIDTH];
+    memcpy(each, v, sizeof each);
+    for (int l = 0; l < LANES_WIDTH; l++)
+        each[l] = formula_map(map, each[l]);
+    memcpy(v, each, sizeof each);
+}
+
+INLINE vec vec_map(const struct map *map, vec v)
+{
+    switch (map->fn) {
+    case MAP_IDENTITY:
+        return v;
+    case MAP_RELU:
+        return vec_relu(v);
+    case MAP_RELU6:
+        return vec_clip(v, 0, 6);
+    case MAP_CLIP:
+        return vec_clip(v, map->a, map->b);
+    case MAP_LEAKY_RELU:
+        return choose(v < 0, map->a * v, v);
+    default:
+        apply_each(map, &v);
+        return v;
+    }
+}
+
+/* What becomes of a sum: y = f(sum + other), then, where pixels are pooled, the largest of all pixels in y[0]; added
+ * to what is there or put there. */
+struct ending {
+    struct map map;
+    const float *other; /* lies as y does; NULL: none */
+    bool add;
+    bool pool;  /* all pixels of a tile go to one place */
+    bool again; /* pool: which has a value from an earlier tile of the same window */
+};
+
+/* Distances in floats. x and y: the first tap's input and the output of the tile's pixels. */
+struct tile {
+    const float *x[LANES_PIXELS], *w, *b; /* b NULL: none */
+    float *y[LANES_PIXELS];
+    int C, R, S;
+    ptrdiff_t channel, row, tap;                 /* in x */
+    ptrdiff_t filter_w, channel_w, row_w, tap_w; /* in w */
+    ptrdiff_t filter_y;
+    const float *y_base; /* ending.other lies there */
+    struct ending end;
+    bool plain; /* nothing to do at the end but relu */
+};
+
+static __attribute__((noinline)) void tile_end(const int filters, const int pixels, const struct tile *t,
+                                               vec *sum)
+{
+    const struct ending *e = &t->end;
+    for (int k = 0; k < filters; k++) {
+        vec most = e->again ? load(t->y[0] + k * t->filter_y) : (vec){0};
+        for (int q = 0; q < pixels; q++) {
+            float *y = t->y[q] + k * t->filter_y;
+            vec v = sum[k * pixels + q];
+            if (e->other)
+                v += load(e->other + (y - t->y_base));
+            v = vec_map(&e->map, v);
+            if (e->add)
+                v += load(y);
+            if (e->pool && (q || e->again))
+                most = choose(takes(v, most), v, most);
+            else if (e->pool)
+                most = v;
+            else
+                store(y, v);
+        }
+        if (e->pool)
+            store(t->y[0] + k * t->filter_y, most);
+    }
+}
+
+INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
+{
+    vec sum[UNITS * LANES_PIXELS];
+    const float *x[LANES_PIXELS];
+    for (int q = 0; q < pixels; q++)
+        x[q] = t->x[q];
+    for (int k = 0; k < filters; k++)
+        for (int q = 0; q < pixels; q++)
+            sum[k * pixels + q] = (vec){0} + (t->b ? t->b[k] : 0);
+    for (int c = 0; c < t->C; c++)
+        for (int r = 0; r < t->R; r++) {
+            ptrdiff_t at = c * t->channel + r * t->row;
+            const float *w = t->w + c * t->channel_w + r * t->row_w;
+            for (int s = 0; s < t->S; s++, at += t->tap, w += t->tap_w) {
+                vec v[LANES_PIXELS];
+                for (int q = 0; q < pixels; q++)
+                    v[q] = load(x[q] + at);
+                for (int k = 0; k < filters; k++)
+                    for (int q = 0; q < pixels; q++)
+                        sum[k * pixels + q] += w[k * t->filter_w] * v[q];
+            }
+        }
+    if (!t->plain) {
+        vec copy[UNITS * LANES_PIXELS];
+        memcpy(copy, sum, sizeof copy);
+        tile_end(filters, pixels, t, copy);
+        return;
+    }
+    if (t->end.map.fn == MAP_RELU)
+        for (int i = 0; i < filters * pixels; i++)
+            sum[i] = vec_relu(sum[i]);
+    for (int k = 0; k < filters; k++)
+        for (int q = 0; q < pixels; q++)
+            store(t->y[q] + k * t->filter_y, sum[k * pixels + q]);
+}
+
+/* The sizes there is code for: filters 12 (one pixel), 6, 4, 2, 1 by vectors 4, 2, 1. */
+static int next_size(int left, int most)
+{
+    return left >= most ? most : left >= 4 && most >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+#define TILE_CODE(filters, pixels)                                                        \
+    static __attribute__((noinline)) void tile_##filters##x##pixels(const struct tile *t) \
+    {                                                                                     \
+        tile_run(filters, pixels, t);                                                     \
+    }
+TILE_CODE(12, 1)
+TILE_CODE(6, 1)
+TILE_CODE(6, 2)
+TILE_CODE(4, 1)
+TILE_CODE(4, 2)
+TILE_CODE(2, 1)
+TILE_CODE(2, 2)
+TILE_CODE(1, 1)
+TILE_CODE(1, 2)
+#if LANES_PIXELS == 4
+TILE_CODE(6, 4)
+TILE_CODE(4, 4)
+TILE_CODE(2, 4)
+TILE_CODE(1, 4)
+#endif
+
+#define TILE(filters, pixels)         \
+    case (filters)*8 + (pixels):      \
+        tile_##filters##x##pixels(t); \
+        break;
+
+static void tile_dispatch(int filters, int pixels, const struct tile *t)
+{
+    switch (filters * 8 + pixels) {
+        TILE(12, 1)
+        TILE(6, 1)
+        TILE(6, 2)
+        TILE(4, 1)
+        TILE(4, 2)
+        TILE(2, 1)
+        TILE(2, 2)
+        TILE(1, 1)
+        TILE(1, 2)
+#if LANES_PIXELS == 4
+        TILE(6, 4)
+        TILE(4, 4)
+        TILE(2, 4)
+        TILE(1, 4)
+#endif
+    }
+}
+
+/* Pixels that share their taps: where each reads its first one and where it is written, from x and y on. */
+struct list {
+    int count; /* vectors: PARTS for each pixel */
+    ptrdiff_t x[LIST], y[LIST];
+};
+
+static void list_add(struct list *l, ptrdiff_t x, ptrdiff_t y)
+{
+    for (int part = 0; part < LANES; part += LANES_WIDTH, l->count++) {
+        l->x[l->count] = x + part;
+        l->y[l->count] = y + part;
+    }
+}
+
+/* Filters in tiles over all pixels of a list. Pooled: a list's pixels come in fours of one window, whose parts lie
+ * PARTS apart. */
+static void tile_filters(struct tile t, const float *x, float *y, const struct list *l, int filters)
+{
+    int most = l->count == 1 ? UNITS : FILTERS;
+    t.y_base = y;
+    t.plain = !t.end.add && !t.end.other && !t.end.pool && t.end.map.fn <= MAP_RELU;
+    for (int k = 0, kt; k < filters; k += kt, y += kt * t.filter_y) {
+        kt = next_size(filters - k, most);
+        if (kt == 4 && filters - k >= FILTERS)
+            kt = FILTERS;
+        for (int i = 0, it; i < l->count; i += it) {
+            it = next_size(l->count - i, LANES_PIXELS);
+            for (int q = 0; q < it; q++) {
+                t.x[q] = x + l->x[i + q];
+                t.y[q] = y + l->y[i + q];
+            }
+            t.end.again = t.end.pool && i > 0 && l->y[i] == l->y[i - 1];
+            tile_dispatch(kt, it, &t);
+        }
+        t.w += kt * t.filter_w;
+        t.b = t.b ? t.b + kt : NULL;
+    }
+}
