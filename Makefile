@@ -72,7 +72,8 @@ $(B)/libworker.a: $(WORKER_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 
 tests: $(TESTS)
-$(TESTS) $(BENCHES): $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
+$(B)/tests/torture/torture: $(call OBJ,$(wildcard tests/torture/*.c))
+$(TESTS) $(BENCHES) $(B)/tests/torture/torture: $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 $(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
@@ -125,7 +126,7 @@ SUB      := $(MAKE) --no-print-directory
 ONLY     ?=
 CHOSEN   := $(if $(ONLY),$(foreach t,$(TESTS),$(if $(strip $(foreach o,$(ONLY),$(findstring $(o),$(t)))),$(t))),$(TESTS))
 
-.PHONY: setup test test-run demo asan tsan lint format size help install
+.PHONY: setup test test-run demo asan tsan lint format size help install torture torture-ci
 setup:
 	@tests/setup build test
 test: setup
@@ -142,6 +143,11 @@ demo: setup
 	@MILLRACE=$(B)/millrace compose/demo
 asan tsan: setup
 	@$(SUB) FLAVOUR=$@ test-run
+# Faults by a seeded schedule against real brokers; tests/torture/README.md. full is a matter of hours.
+torture torture-ci: setup
+	@$(SUB) -s -j$(JOBS) $(B)/millrace $(B)/tests/torture/torture
+	@TORTURE_SIZE=$${TORTURE_SIZE:-$(if $(filter torture,$@),full,ci)} TEST_TIMEOUT_S=$(if $(filter torture,$@),43200,1200) \
+	  tests/run $(B)/torture-logs $(B)/tests/torture/torture
 lint:
 	@tests/setup lint
 	@$(SUB) -s -j$(JOBS) $(ENGINE_OBJ) $(WORKER_OBJ)
