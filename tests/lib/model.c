@@ -30,11 +30,6 @@ void stage_settings_load(struct stage *s, struct settings *out)
     must(settings_load(out, s->config, NULL, 0, &why), &why);
 }
 
-static struct span text_span(const char *text)
-{
-    return (struct span){text, text ? strlen(text) : 0};
-}
-
 static void put(struct writer *w, const char *topic, int partition, struct span key, struct span value,
                 struct written *at)
 {

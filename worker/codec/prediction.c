@@ -45,7 +45,9 @@ void prediction_end(struct bytes *to, int64_t rows, const struct prediction_tail
         bytes_put_tensor(to, tail->outputs);
     }
     bytes_put_long(to, 0);
-    bytes_put_long(to, 0); /* saliency: null */
+    bytes_put_long(to, tail->saliency != NULL);
+    if (tail->saliency)
+        bytes_put_tensor(to, tail->saliency);
     bytes_put_span(to, tail->weights_sha256);
     bytes_put_span(to, tail->variant);
     bytes_put_long(to, tail->supersedes != 0);
@@ -115,12 +117,12 @@ static enum row_status read_row(struct wire *r)
     return status;
 }
 
-int prediction_read_outputs(struct span value, struct tensor_view *out, uint8_t *statuses, int64_t capacity,
-                            int64_t *rows, struct fail *why)
+int prediction_read_tensors(struct span value, struct tensor_view *outputs, struct tensor_view *saliency,
+                            uint8_t *statuses, int64_t capacity, int64_t *rows, struct fail *why)
 {
     struct wire r;
     struct wire_blocks b = {0};
-    *out = (struct tensor_view){0};
+    *outputs = *saliency = (struct tensor_view){0};
     wire_open(&r, value, why);
     wire_string(&r, "id");
     wire_string(&r, "model");
@@ -130,6 +132,8 @@ int prediction_read_outputs(struct span value, struct tensor_view *out, uint8_t 
         if (*rows < capacity)
             statuses[*rows] = (uint8_t)status;
     }
-    wire_tensors(&r, "outputs", out);
-    return r.broken ? -(int)r.broken : 0; /* what is behind the outputs is not wanted */
+    wire_tensors(&r, "outputs", outputs);
+    if (wire_some(&r, "saliency"))
+        *saliency = wire_tensor(&r, "saliency", -1);
+    return r.broken ? -(int)r.broken : 0; /* what is behind them is not wanted */
 }

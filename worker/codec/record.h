@@ -8,6 +8,8 @@
 #ifndef WORKER_CODEC_RECORD_H
 #define WORKER_CODEC_RECORD_H
 
+#include <string.h>
+
 #include "engine/tensor.h"
 #include "worker/service/region.h"
 
@@ -15,6 +17,12 @@ struct span {
     const char *data; /* not 0-terminated; NULL only where "null" is said */
     size_t size;
 };
+
+/* Of a 0-terminated text; NULL gives null. */
+static inline struct span text_span(const char *text)
+{
+    return (struct span){text, text ? strlen(text) : 0};
+}
 
 /* A growing buffer for encoding. Zeroed is valid and empty. */
 struct bytes {
@@ -112,7 +120,7 @@ struct prediction_row {
 };
 
 struct prediction_tail {
-    const struct tensor_view *outputs; /* NULL: none */
+    const struct tensor_view *outputs, *saliency; /* NULL: none */
     struct span weights_sha256, variant, worker;
     int64_t supersedes; /* 0: null */
     int64_t produced_at, queue_us, compute_us;
@@ -121,10 +129,10 @@ struct prediction_tail {
 void prediction_begin(struct bytes *to, struct span id, struct span model, int64_t version, int64_t rows);
 void prediction_row(struct bytes *to, const struct prediction_row *row);
 void prediction_end(struct bytes *to, int64_t rows, const struct prediction_tail *tail);
-/* Reads back what a file of raw outputs wants: the first output tensor (a view; no shape: there is none), the number of
- * rows and their statuses, as many as `capacity` holds. */
-int prediction_read_outputs(struct span value, struct tensor_view *out, uint8_t *statuses, int64_t capacity,
-                            int64_t *rows, struct fail *why);
+/* Reads back what a file of tensors wants: the first output tensor and the saliency map (views; no shape: there is none),
+ * the number of rows and their statuses, as many as `capacity` holds. */
+int prediction_read_tensors(struct span value, struct tensor_view *outputs, struct tensor_view *saliency,
+                            uint8_t *statuses, int64_t capacity, int64_t *rows, struct fail *why);
 
 /* ---- control records: decoded into a region, strings 0-terminated and never NULL ---- */
 

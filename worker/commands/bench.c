@@ -43,11 +43,10 @@ static const struct setting options[] = {
 
 struct bench {
     const struct options *o;
-    struct graph *graph;
+    struct model *model;
     struct backend *backend;
     struct net *net;
     struct optimizer *optimizer;
-    struct normalise normalise;
     const struct loss_type *loss;
     void *data; /* a batch of --dtype */
     int32_t *labels;
@@ -95,7 +94,7 @@ static void fill_input(const struct bench *b)
     int64_t n = net_input_size(b->net);
     size_t row_size = (size_t)n * dtype_size(type);
     for (int64_t row = 0; row < b->o->batch; row++)
-        normalise_row(&b->normalise, type, (const char *)b->data + row_size * (size_t)row,
+        normalise_row(&b->model->normalise, type, (const char *)b->data + row_size * (size_t)row,
                       net_input(b->net) + n * row);
 }
 
@@ -192,7 +191,7 @@ static void figures_make(struct bench *b, struct figures *f)
     f->low = b->rates[0];
     f->high = b->rates[REPETITIONS - 1];
     /* backward costs about twice the forward pass: once to the input, once to the weights */
-    f->gflops = f->rate * graph_flops(b->graph) * (b->o->train ? 3 : 1) / 1e9;
+    f->gflops = f->rate * graph_flops(b->model->graph) * (b->o->train ? 3 : 1) / 1e9;
     f->p50_ms = percentile(b->latencies, b->count, 0.5) * 1e3;
     f->p99_ms = percentile(b->latencies, b->count, 0.99) * 1e3;
     f->rss_mb = (double)usage.ru_maxrss * 1024 / 1e6;
@@ -239,16 +238,13 @@ static int open_net(struct bench *b, const struct context *cx, struct fail *why)
     struct optim_settings os = {.momentum = 0.9};
     int threads = (int)(b->o->threads >= 0 ? b->o->threads : s->engine_threads);
     const char *name = *b->o->backend ? b->o->backend : s->engine_backend;
-    int rc = model_argument_open(&b->graph, NULL, cx, cx->argv[0], why);
+    int rc = model_argument_open(&b->model, cx, cx->argv[0], why);
     if (!rc)
         rc = backend_open(&b->backend, name, threads, why);
     if (!rc)
-        rc = net_open(&b->net, b->backend, b->graph, &no, why);
-    if (!rc)
-        rc = normalise_make(&b->normalise, b->graph->input, b->graph->mean, b->graph->std,
-                            b->graph->channels_normalised, why);
+        rc = net_open(&b->net, b->backend, b->model->graph, &no, why);
     if (!rc && b->o->train) {
-        b->loss = loss_of(b->graph);
+        b->loss = loss_of(b->model->graph);
         rc = optim_open(&b->optimizer, b->net, "sgd", &os, why);
     }
     return rc ? rc : make_data(b, why);
@@ -280,7 +276,7 @@ static int run(const struct context *cx, struct fail *why)
     optim_close(&b.optimizer);
     net_close(&b.net);
     backend_close(&b.backend);
-    graph_free(&b.graph);
+    model_release(&b.model);
     free(b.data);
     free(b.labels);
     free(b.targets);

@@ -10,7 +10,7 @@
 #include "engine/layer.h"
 #include "engine/net.h"
 #include "worker/codec/container.h"
-#include "worker/commands/model_argument.h"
+#include "worker/commands/command.h"
 #include "worker/data/rows.h"
 #include "worker/service/text.h"
 

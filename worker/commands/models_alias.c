@@ -33,8 +33,8 @@ static int event_write(const struct context *cx, const struct model_version_even
     int rc = value.failed ? fail(why, E_MEMORY, "no memory for an event")
                           : writer_open(&w, &cx->settings, cx->timeout_ms, why);
     if (!rc)
-        rc = writer_put(w, topic, 0, (struct span){key, strlen(key)},
-                        (struct span){(char *)value.data, value.size}, NULL, 0, &at, why);
+        rc = writer_put(w, topic, 0, text_span(key), (struct span){(char *)value.data, value.size}, NULL, 0,
+                        &at, why);
     if (!rc)
         rc = writer_flush(w, cx->timeout_ms, why);
     if (!rc)
@@ -80,8 +80,8 @@ static int operand_parse(const struct context *cx, char name[128], int64_t *vers
     const struct models_options *o = cx->options;
     const char *text = cx->argv[1];
     struct model_spec spec;
-    int rc = model_spec_parse(&spec, (struct span){text, strlen(text)}, why);
-    if (!rc && (spec.alias.data || !model_alias_valid((struct span){o->alias, strlen(o->alias)})))
+    int rc = model_spec_parse(&spec, text_span(text), why);
+    if (!rc && (spec.alias.data || !model_alias_valid(text_span(o->alias))))
         rc = fail(why, E_USAGE, "NAME or NAME@VERSION and --alias NAME are expected, not %.100s and %.100s",
                   text, o->alias);
     if (rc) {

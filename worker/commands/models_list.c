@@ -196,14 +196,14 @@ int models_show(const struct context *cx, struct fail *why)
     const char *text = cx->argv[1], *variant;
     const struct model_version_event *v;
     struct registry *r = NULL;
-    int rc = model_name_valid((struct span){text, strlen(text)}) || strchr(text, '@')
+    int rc = model_name_valid(text_span(text)) || strchr(text, '@')
                  ? registry_load(&r, &cx->settings, cx->timeout_ms, why)
                  : fail(why, E_USAGE, "models show: NAME or NAME@VERSION is expected, not \"%.100s\"", text);
     if (rc)
         return rc;
     if (!strchr(text, '@')) {
         rc = model_show(cx, r, text, why);
-    } else if (!(rc = registry_resolve(r, (struct span){text, strlen(text)}, &v, &variant, why))) {
+    } else if (!(rc = registry_resolve(r, text_span(text), &v, &variant, why))) {
         char key[256];
         snprintf(key, sizeof key, "%s@%lld", v->model, (long long)v->version);
         if (cx->json) {

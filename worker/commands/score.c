@@ -6,7 +6,6 @@
 #include "worker/commands/command.h"
 #include "worker/commands/model_argument.h"
 #include "worker/infer/runner.h"
-#include "worker/models/registry.h"
 #include "worker/service/terminal.h"
 #include "worker/stream/clock.h"
 #include "worker/stream/file_sink.h"
@@ -15,7 +14,7 @@
 enum { ROWS_PER_RECORD = 16 };
 
 struct options {
-    char *input, *output;
+    char *input, *output, *saliency;
     int64_t top_k;
 };
 
@@ -24,27 +23,13 @@ static const struct setting options[] = {
      "rows (.npy, .npz, idx, CIFAR-10 .bin, .avro of Sample) or requests (.avro of InferenceBatch)", false},
     {"output", SETTING_STRING, offsetof(struct options, output), NULL, 1, 4096, NULL,
      "predictions: .avro, .jsonl, or .npy with the raw outputs", false},
+    {"saliency", SETTING_STRING, offsetof(struct options, saliency), "", 0, 4096, NULL,
+     "also each row's saliency map: gradient of its largest output times the input as the net sees it; .npy",
+     false},
     {"top-k", SETTING_INT, offsetof(struct options, top_k), "1", 0, 100000, NULL,
      "classes with their scores a row; 0: none", false},
     {0},
 };
-
-/* MODEL as a file, or by the registry. */
-static int open_model(struct model **out, const struct context *cx, const char *text, struct fail *why)
-{
-    const struct model_version_event *version;
-    const char *variant;
-    struct registry *registry = NULL;
-    if (model_argument_is_file(text))
-        return model_read(out, text, why);
-    int rc = registry_load(&registry, &cx->settings, cx->timeout_ms, why);
-    if (!rc)
-        rc = registry_resolve(registry, (struct span){text, strlen(text)}, &version, &variant, why);
-    if (!rc)
-        rc = model_load(out, cx->settings.models_store, version, why);
-    registry_free(&registry);
-    return rc;
-}
 
 /* The source with the user's Ctrl-C and a progress bar in it. */
 struct watched {
@@ -89,8 +74,10 @@ static int score(const struct context *cx, struct model *m, struct backend *be, 
                  struct file_sink *sink, struct fail *why)
 {
     const struct options *o = cx->options;
-    struct runner_options runner = {
-        .settings = &cx->settings, .stop_at_end = true, .always_outputs = file_sink_wants_outputs(o->output)};
+    struct runner_options runner = {.settings = &cx->settings,
+                                    .stop_at_end = true,
+                                    .always_outputs = file_sink_wants_outputs(o->output),
+                                    .always_explain = *o->saliency != 0};
     struct watched w = {.base.ops = &watched_ops, .inner = file_source_base(source)};
     int64_t total = file_source_rows(source);
     int rc = router_open(&runner.router, be, (int)cx->settings.batch_max_rows, NULL, m, why);
@@ -103,13 +90,23 @@ static int score(const struct context *cx, struct model *m, struct backend *be, 
     return rc;
 }
 
-/* The output takes its name when it is whole: over the input it would replace it. */
-static int check_output(const struct options *o, struct fail *why)
+static bool same_file(const char *a, const char *b)
 {
-    struct stat in, out;
-    if (stat(o->input, &in) || stat(o->output, &out) || in.st_dev != out.st_dev || in.st_ino != out.st_ino)
-        return 0;
-    return fail(why, E_USAGE, "--output %s is the input file: it would be replaced", o->output);
+    struct stat x, y;
+    return strcmp(a, b) == 0 ||
+           (!stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
+/* An output takes its name when it is whole: over the input it would replace it. */
+static int check_outputs(const struct options *o, struct fail *why)
+{
+    if (same_file(o->input, o->output))
+        return fail(why, E_USAGE, "--output %s is the input file: it would be replaced", o->output);
+    if (*o->saliency && same_file(o->input, o->saliency))
+        return fail(why, E_USAGE, "--saliency %s is the input file: it would be replaced", o->saliency);
+    if (*o->saliency && same_file(o->output, o->saliency))
+        return fail(why, E_USAGE, "--saliency %s is the output file", o->saliency);
+    return 0;
 }
 
 static int run(const struct context *cx, struct fail *why)
@@ -121,15 +118,17 @@ static int run(const struct context *cx, struct fail *why)
     struct file_sink *sink = NULL;
     struct file_sink_counts n;
     int64_t began_us = now_us();
-    int rc = check_output(o, why);
+    int rc = check_outputs(o, why);
     if (!rc)
-        rc = open_model(&m, cx, cx->argv[0], why);
+        rc = model_argument_open(&m, cx, cx->argv[0], why);
     if (!rc)
         rc = backend_open(&be, cx->settings.engine_backend, (int)cx->settings.engine_threads, why);
     if (!rc)
         rc = file_source_open(&source, o->input, m->name, ROWS_PER_RECORD, (int)o->top_k, why);
     if (!rc)
         rc = file_sink_open(&sink, o->output, graph_output(m->graph), file_source_rows(source), why);
+    if (!rc)
+        rc = *o->saliency ? file_sink_saliency(sink, o->saliency, m->graph->input, why) : 0;
     if (!rc)
         rc = score(cx, m, be, source, sink, why);
     if (rc)

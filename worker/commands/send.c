@@ -346,7 +346,7 @@ static int check_options(const struct options *o, struct fail *why)
         return 0;
     if (!*o->model)
         return fail(why, E_USAGE, "--model is needed: who is to answer? (--samples: nobody)");
-    if (model_spec_parse(&spec, (struct span){o->model, strlen(o->model)}, why)) {
+    if (model_spec_parse(&spec, text_span(o->model), why)) {
         if (why)
             why->code = E_USAGE;
         return fail_prefix(why, "--model");

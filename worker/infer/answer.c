@@ -20,6 +20,8 @@ static size_t size_bound(const struct inference *q, const struct served *s, size
     size_t row = ROW_BYTES + ERROR_BYTES + CLASS_BYTES * k;
     if (q->return_outputs)
         row += 4 * (size_t)classes_of(s);
+    if (q->explain)
+        row += 4 * (size_t)net_input_size(s->net);
     size_t ids = (size_t)(q->row_ids.end - q->row_ids.at);
     return RECORD_BYTES + key_size + q->id.size + ids + (size_t)q->rows * row;
 }
@@ -62,14 +64,17 @@ int answer_new(struct answer **out, struct batch *b, const struct record *r, con
     a->id = q->id;
     a->row_ids = q->row_ids;
     a->served = served;
-    a->variant = (struct span){variant, strlen(variant)};
+    a->variant = text_span(variant);
     a->rows = q->rows;
     a->top_k = q->top_k;
     a->return_outputs = q->return_outputs;
     a->outputs = region_zalloc(&b->mem, (size_t)q->rows * (size_t)classes_of(served) * sizeof *a->outputs);
     a->statuses = region_alloc(&b->mem, (size_t)q->rows);
-    if (!a->outputs || !a->statuses || !copy_span(b, &a->from.key) || !copy_span(b, &a->id) ||
-        !copy_span(b, &a->variant) || !copy_list(b, &a->row_ids))
+    if (q->explain)
+        a->saliency = region_zalloc(&b->mem, (size_t)q->rows * (size_t)net_input_size(served->net) *
+                                                 sizeof *a->saliency);
+    if (!a->outputs || !a->statuses || (q->explain && !a->saliency) || !copy_span(b, &a->from.key) ||
+        !copy_span(b, &a->id) || !copy_span(b, &a->variant) || !copy_list(b, &a->row_ids))
         goto memory;
     memset(a->statuses, ROW_OK, (size_t)q->rows);
     *out = a;
@@ -100,29 +105,24 @@ static void put_rows(const struct answer *a, struct bytes *to, struct class_scor
     }
 }
 
-/* The raw outputs as a tensor [rows, ...the shape of the graph's output]. */
-static struct tensor_view outputs_view(const struct answer *a)
+/* Numbers for every row as a tensor [rows, ...the shape of a row]. */
+static struct tensor_view rows_view(const struct answer *a, struct shape row, const float *numbers)
 {
-    struct shape row = graph_output(a->served->model->graph);
     struct tensor_view v = {.dtype = DTYPE_FP32, .shape = {.rank = row.rank + 1}};
     v.shape.dim[0] = a->rows;
     for (int i = 0; i < row.rank && i + 1 < SHAPE_DIMS; i++)
         v.shape.dim[i + 1] = row.dim[i];
-    v.data = (struct span){(const char *)a->outputs,
-                           (size_t)a->rows * (size_t)classes_of(a->served) * sizeof *a->outputs};
+    v.data =
+        (struct span){(const char *)numbers, (size_t)a->rows * (size_t)shape_size(row) * sizeof *numbers};
     return v;
-}
-
-static struct span text_span(const char *text)
-{
-    return (struct span){text, strlen(text)};
 }
 
 int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch, const char *worker,
                   struct fail *why)
 {
     const struct model *m = a->served->model;
-    struct tensor_view outputs = outputs_view(a);
+    struct tensor_view outputs = rows_view(a, graph_output(m->graph), a->outputs);
+    struct tensor_view saliency = rows_view(a, m->graph->input, a->saliency);
     size_t room = (size_t)classes_of(a->served) + 1;
     struct class_score *order = region_alloc(&b->mem, room * sizeof *order);
     float *probability = region_alloc(&b->mem, room * sizeof *probability);
@@ -130,6 +130,7 @@ int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch
         return fail(why, E_MEMORY, "scores of %zu classes", room);
     struct prediction_tail tail = {
         .outputs = a->return_outputs ? &outputs : NULL,
+        .saliency = a->saliency ? &saliency : NULL,
         .weights_sha256 = text_span(m->sha256),
         .variant = a->variant,
         .worker = text_span(worker),

@@ -15,6 +15,7 @@ struct answer {
     struct span variant;
     int64_t rows;
     float *outputs;    /* [rows][outputs of the net]; zero where a row was not scored */
+    float *saliency;   /* [rows][input of the net], as outputs; NULL: not asked for */
     uint8_t *statuses; /* [rows] of enum row_status */
     const char *note;  /* the error of rows that are not OK */
     int32_t top_k;

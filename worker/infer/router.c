@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/infer/explain.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
 
@@ -48,6 +49,7 @@ int router_open(struct router **out, struct backend *be, int max_rows, struct fo
 
 static void served_close(struct served *s)
 {
+    explainer_close(&s->explainer);
     net_close(&s->net);
     model_release(&s->model);
     free(s->places);
@@ -79,6 +81,7 @@ static int served_open(struct router *r, struct model *m, struct served **out, s
         return fail_prefix(why, "%s@%lld", m->name, (long long)m->version);
     s->places = calloc((size_t)r->max_rows, sizeof *s->places);
     s->max_rows = r->max_rows;
+    s->be = r->be;
     s->model = model_hold(m);
     if (!s->places) {
         served_close(s);

@@ -7,6 +7,7 @@
 #include "worker/models/follower.h"
 
 struct answer;
+struct explainer; /* explain.h */
 
 /* Where a row of a net's input belongs. */
 struct place {
@@ -20,7 +21,10 @@ struct served {
     struct net *net;
     int rows, max_rows;
     struct place *places; /* [max_rows] */
-    int64_t used;         /* for the choice of what to close */
+    struct backend *be;
+    struct explainer *explainer; /* NULL: nothing has been explained yet */
+    struct fail unexplained;     /* why it cannot be; code 0: not tried or well */
+    int64_t used;                /* for the choice of what to close */
 };
 
 struct router;

@@ -10,6 +10,7 @@
 
 #include "worker/codec/model_spec.h"
 #include "worker/infer/answer.h"
+#include "worker/infer/explain.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
 
@@ -22,7 +23,7 @@ static const char EXPIRED[] = "the deadline had passed";
 struct runner {
     const struct settings *settings;
     struct router *router;
-    bool always_outputs;
+    bool always_outputs, always_explain;
     struct source *src;
     struct sink *sink;
     struct batch *batch;         /* being built */
@@ -41,6 +42,8 @@ static int flush(void *runner, struct served *s, struct fail *why)
     (void)runner;
     int64_t began_us = now_us(), K = net_output_size(s->net);
     int rc = net_forward(s->net, s->rows, why);
+    if (!rc && s->explainer)
+        rc = explain_rows(s, why);
     if (rc)
         return fail_prefix(why, "%s@%lld", s->model->name, (long long)s->model->version);
     const float *y = net_output(s->net);
@@ -144,6 +147,8 @@ static int accept(struct runner *r, const struct record *record, const struct in
         rc = find_model(r, record, q->model, &s, &variant, why);
     if (!rc && q->kind == PAYLOAD_TENSOR)
         rc = check_tensor(q, s->model, why);
+    if (!rc && q->explain)
+        rc = explain_prepare(s, why);
     if (!rc)
         rc = answer_new(&a, r->batch, record, q, s, variant, sink_limit(r->sink, TOPIC_PREDICTIONS), why);
     if (rc)
@@ -178,6 +183,7 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
         rc = inference_decode(&request, payload, &reason);
     const char *stage = rc ? "decode" : "infer";
     request.return_outputs = !rc && (request.return_outputs || r->always_outputs);
+    request.explain = !rc && (request.explain || r->always_explain);
     if (!rc)
         rc = accept(r, record, &request, &reason);
     if (rc >= 0)
@@ -255,6 +261,7 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
     struct runner r = {.settings = o->settings,
                        .router = o->router,
                        .always_outputs = o->always_outputs,
+                       .always_explain = o->always_explain,
                        .src = src,
                        .sink = sink};
     int rc = 0;

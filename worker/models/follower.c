@@ -54,11 +54,6 @@ static void cache_add(struct follower *f, struct model *m)
 
 /* ---- the thread ---- */
 
-static struct span text_span(const char *text)
-{
-    return (struct span){text, strlen(text)};
-}
-
 /* Loads what an alias means from now on, so that the first batch does not wait for the file. */
 static void preload(struct follower *f, struct span value)
 {

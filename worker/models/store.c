@@ -44,7 +44,7 @@ static bool name_good(const char *name, size_t size)
 
 int model_name_check(const char *name, struct fail *why)
 {
-    if (!model_name_valid((struct span){name, strlen(name)}))
+    if (!model_name_valid(text_span(name)))
         return fail(why, E_BAD_REQUEST, "model name \"%.120s\": %s", name, MODEL_NAME_RULE);
     return 0;
 }

@@ -289,6 +289,30 @@ int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fa
     return rc;
 }
 
+rd_kafka_error_t *client_produce(struct client *c, rd_kafka_topic_t *topic, int32_t partition,
+                                 struct span key, struct span value, const char *schema,
+                                 const struct header *headers, int count, void *opaque)
+{
+    rd_kafka_headers_t *list = rd_kafka_headers_new((size_t)count + 1);
+    if (schema)
+        rd_kafka_header_add(list, "millrace.schema", -1, schema, -1);
+    for (int i = 0; i < count; i++)
+        rd_kafka_header_add(list, headers[i].name, -1, headers[i].value.data, (ssize_t)headers[i].value.size);
+    rd_kafka_vu_t vus[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key.data, key.size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value.data, value.size}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = list},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = opaque},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(c->rk, vus, sizeof vus / sizeof vus[0]);
+    if (error) /* else the headers are librdkafka's now */
+        rd_kafka_headers_destroy(list);
+    return error;
+}
+
 /* Right after a topic was made or a leader was lost, for a moment nobody leads the partition. */
 static bool is_passing(rd_kafka_resp_err_t err)
 {

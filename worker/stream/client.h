@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "worker/stream/clock.h"
+#include "worker/stream/source.h"
 #include "worker/stream/topics.h"
 
 enum client_kind {
@@ -37,6 +38,13 @@ int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *wh
     __attribute__((format(printf, 4, 5)));
 /* For the transaction calls; destroys the error. Class by streaming.md's table. */
 int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why);
+
+/* Hands one record over, copied; partition -1: by key. schema: the value of a header millrace.schema in front of the others;
+ * NULL: none. NULL, or the error, which the caller destroys; RD_KAFKA_RESP_ERR__QUEUE_FULL asks for rd_kafka_poll and another
+ * try. */
+rd_kafka_error_t *client_produce(struct client *c, rd_kafka_topic_t *topic, int32_t partition,
+                                 struct span key, struct span value, const char *schema,
+                                 const struct header *headers, int count, void *opaque);
 
 /* The log's start and end of a partition; a consumer's end is the last stable offset (read_committed). Asks again while nobody
  * leads the partition. */

@@ -101,38 +101,20 @@ static int call(struct session *s, struct transaction *t, const char *name, step
 
 /* ---- producing ---- */
 
-static rd_kafka_headers_t *headers_make(const struct output *o)
+static rd_kafka_error_t *produce_once(struct session *s, const struct output *o)
 {
-    rd_kafka_headers_t *list = rd_kafka_headers_new((size_t)o->header_count);
-    for (int i = 0; i < o->header_count; i++)
-        rd_kafka_header_add(list, o->headers[i].name, -1, o->headers[i].value.data,
-                            (ssize_t)o->headers[i].value.size);
-    return list;
-}
-
-static rd_kafka_error_t *produce_once(struct session *s, const struct output *o, rd_kafka_headers_t *headers)
-{
-    int32_t partition = o->partition < 0 ? RD_KAFKA_PARTITION_UA : o->partition % s->partitions[o->topic];
-    rd_kafka_vu_t vus[] = {
-        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = s->topics[o->topic]},
-        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
-        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)o->key.data, o->key.size}},
-        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)o->value.data, o->value.size}},
-        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(intptr_t)o->topic},
-    };
-    return rd_kafka_produceva(s->producer->rk, vus, sizeof vus / sizeof vus[0]);
+    int32_t partition = o->partition < 0 ? -1 : o->partition % s->partitions[o->topic];
+    return client_produce(s->producer, s->topics[o->topic], partition, o->key, o->value, NULL, o->headers,
+                          o->header_count, (void *)(intptr_t)o->topic);
 }
 
 static int produce(struct session *s, const struct output *o, struct fail *why)
 {
-    rd_kafka_headers_t *headers = headers_make(o);
     int64_t until_us = now_us() + transaction_timeout_ms(s) * 1000;
     for (;;) {
-        rd_kafka_error_t *error = produce_once(s, o, headers);
+        rd_kafka_error_t *error = produce_once(s, o);
         if (!error)
-            return 0; /* the headers are librdkafka's now */
+            return 0;
         rd_kafka_resp_err_t err = rd_kafka_error_code(error);
         if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL && now_us() < until_us && now_us() < s->give_up_us) {
             rd_kafka_error_destroy(error);
@@ -142,7 +124,6 @@ static int produce(struct session *s, const struct output *o, struct fail *why)
         size_t size = o->value.size + o->key.size;
         if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && size <= s->limits[o->topic])
             s->limits[o->topic] = size - 1;
-        rd_kafka_headers_destroy(headers);
         int rc = fail(why, rd_kafka_error_is_fatal(error) ? E_REBUILD : E_ABORT,
                       "an answer of %zu bytes for %s: %s", size, topic_short_name(o->topic),
                       rd_kafka_error_string(error));

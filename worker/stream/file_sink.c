@@ -1,15 +1,14 @@
 /* A file as a sink: the runner writes it as it writes a transaction. Formats: codec/container.h, codec/record.h,
- * data/rows.h. */
+ * npy_part.h. */
 #include "worker/stream/file_sink.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "worker/codec/container.h"
-#include "worker/data/rows.h"
 #include "worker/service/file.h"
 #include "worker/service/log.h"
+#include "worker/stream/npy_part.h"
 
 struct file_sink;
 
@@ -31,11 +30,9 @@ struct file_sink {
     bool taken;
     struct file_sink_counts counts;
     struct container_writer *container;
-    struct rows_writer *npy;
+    struct npy_part *npy, *saliency; /* saliency: NULL where it is not wanted */
     struct file_out text;
     struct bytes line;
-    uint8_t *statuses;
-    int64_t status_capacity;
 };
 
 /* ---- .avro ---- */
@@ -93,53 +90,22 @@ static void jsonl_abandon(struct file_sink *f)
 
 static int npy_open(struct file_sink *f, struct fail *why)
 {
-    struct rows like = {.dtype = DTYPE_FP32, .row_shape = f->outputs, .count = f->rows};
-    like.row_size = (size_t)shape_size(f->outputs) * sizeof(float);
-    if (f->rows < 0)
-        return fail(why, E_USAGE,
-                    "%s: raw outputs of records need a file of rows as input; .avro and .jsonl hold both",
-                    f->path);
-    return rows_create(&f->npy, f->path, &like, why);
+    return npy_part_open(&f->npy, f->path, NPY_OUTPUTS, f->outputs, f->rows, why);
 }
 
-/* Rows that were not scored are not-a-number: zero would look like an output. */
 static int npy_write(struct file_sink *f, struct span p, struct fail *why)
 {
-    struct tensor_view t;
-    int64_t rows;
-    int rc = prediction_read_outputs(p, &t, f->statuses, f->status_capacity, &rows, why);
-    if (!rc && rows > f->status_capacity) {
-        free(f->statuses);
-        f->status_capacity = rows;
-        if (!(f->statuses = malloc((size_t)rows)))
-            return fail(why, E_MEMORY, "%lld rows", (long long)rows);
-        rc = prediction_read_outputs(p, &t, f->statuses, f->status_capacity, &rows, why);
-    }
-    int64_t K = shape_size(f->outputs);
-    if (!rc && t.data.size != (size_t)rows * (size_t)K * sizeof(float))
-        rc = fail(why, E_FAILED, "a Prediction without raw outputs");
-    if (rc)
-        return rc;
-    float *y = malloc(t.data.size + 1);
-    if (!y)
-        return fail(why, E_MEMORY, "outputs of %lld rows", (long long)rows);
-    memcpy(y, t.data.data, t.data.size);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t k = 0; k < K && f->statuses[i] != ROW_OK; k++)
-            y[i * K + k] = NAN;
-    rc = rows_append(f->npy, y, NULL, NULL, rows, why);
-    free(y);
-    return rc;
+    return npy_part_write(f->npy, p, why);
 }
 
 static int npy_finish(struct file_sink *f, struct fail *why)
 {
-    return rows_finish(&f->npy, why);
+    return npy_part_finish(&f->npy, why);
 }
 
 static void npy_abandon(struct file_sink *f)
 {
-    rows_abandon(&f->npy);
+    npy_part_abandon(&f->npy);
 }
 
 static const struct format formats[] = {
@@ -196,7 +162,8 @@ static int write_output(struct file_sink *f, const struct output *o, struct fail
         return 0;
     }
     f->counts.records++;
-    return f->format->write(f, o->value, why);
+    int rc = f->format->write(f, o->value, why);
+    return rc || !f->saliency ? rc : npy_part_write(f->saliency, o->value, why);
 }
 
 static int op_put(struct sink *base, struct batch **b, struct fail *why)
@@ -247,6 +214,14 @@ int file_sink_open(struct file_sink **out, const char *path, struct shape output
     return rc;
 }
 
+int file_sink_saliency(struct file_sink *f, const char *path, struct shape input, struct fail *why)
+{
+    size_t n = strlen(path);
+    if (n <= 4 || strcmp(path + n - 4, ".npy") != 0)
+        return fail(why, E_USAGE, "%s: saliency maps are written as .npy", path);
+    return npy_part_open(&f->saliency, path, NPY_SALIENCY, input, f->rows, why);
+}
+
 struct sink *file_sink_base(struct file_sink *f)
 {
     return &f->base;
@@ -261,14 +236,17 @@ static void file_sink_free(struct file_sink **f)
 {
     region_free(&(*f)->batch.mem);
     bytes_free(&(*f)->line);
-    free((*f)->statuses);
     free(*f);
     *f = NULL;
 }
 
 int file_sink_finish(struct file_sink **f, struct fail *why)
 {
-    int rc = (*f)->format->finish(*f, why);
+    int rc = (*f)->saliency ? npy_part_finish(&(*f)->saliency, why) : 0;
+    if (rc)
+        (*f)->format->abandon(*f);
+    else
+        rc = (*f)->format->finish(*f, why);
     file_sink_free(f);
     return rc;
 }
@@ -277,6 +255,7 @@ void file_sink_abandon(struct file_sink **f)
 {
     if (!*f)
         return;
+    npy_part_abandon(&(*f)->saliency);
     (*f)->format->abandon(*f);
     file_sink_free(f);
 }

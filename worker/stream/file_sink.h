@@ -14,6 +14,9 @@ struct file_sink_counts {
  * not known, E_USAGE). Dead letters are reported on the log and counted. */
 int file_sink_open(struct file_sink **out, const char *path, struct shape outputs, int64_t rows,
                    struct fail *why);
+/* Writes every Prediction's saliency maps into an .npy file as well, which takes its name with the other; `input` is the
+ * shape of one row's input. To be called before the first batch. */
+int file_sink_saliency(struct file_sink *f, const char *path, struct shape input, struct fail *why);
 bool file_sink_wants_outputs(const char *path);
 struct sink *file_sink_base(struct file_sink *f);
 struct file_sink_counts file_sink_counts(const struct file_sink *f);

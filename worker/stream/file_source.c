@@ -23,11 +23,6 @@ struct file_source {
     char (*id_text)[24];
 };
 
-static struct span text_span(const char *text)
-{
-    return (struct span){text, strlen(text)};
-}
-
 /* Encodes the next rows as one InferenceBatch. */
 static int next_rows(struct file_source *f, struct record *out, struct fail *why)
 {

@@ -81,15 +81,6 @@ static rd_kafka_topic_t *handle_of(struct writer *w, const char *topic)
     return handle;
 }
 
-static rd_kafka_headers_t *headers_make(const struct header *headers, int count)
-{
-    rd_kafka_headers_t *list = rd_kafka_headers_new((size_t)count + 1);
-    rd_kafka_header_add(list, "millrace.schema", -1, "1", 1);
-    for (int i = 0; i < count; i++)
-        rd_kafka_header_add(list, headers[i].name, -1, headers[i].value.data, (ssize_t)headers[i].value.size);
-    return list;
-}
-
 int writer_put(struct writer *w, const char *topic, int32_t partition, struct span key, struct span value,
                const struct header *headers, int header_count, struct written *where, struct fail *why)
 {
@@ -98,26 +89,15 @@ int writer_put(struct writer *w, const char *topic, int32_t partition, struct sp
         return fail(why, E_FAILED, "topic %s: no handle: %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
     if (where)
         where->partition = -1;
-    rd_kafka_headers_t *list = headers_make(headers, header_count);
     for (;;) {
-        rd_kafka_vu_t vus[] = {
-            {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = handle},
-            {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition < 0 ? RD_KAFKA_PARTITION_UA : partition},
-            {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-            {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)(uintptr_t)key.data, key.size}},
-            {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value.data, value.size}},
-            {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = list},
-            {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = where},
-        };
-        rd_kafka_error_t *error = rd_kafka_produceva(w->client->rk, vus, sizeof vus / sizeof vus[0]);
+        rd_kafka_error_t *error =
+            client_produce(w->client, handle, partition, key, value, "1", headers, header_count, where);
         if (!error)
-            break; /* the headers are librdkafka's now */
+            break;
         rd_kafka_resp_err_t err = rd_kafka_error_code(error);
         rd_kafka_error_destroy(error);
-        if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-            rd_kafka_headers_destroy(list);
+        if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
             return client_fail(w->client, err, why, "a record of %zu bytes for %s", value.size, topic);
-        }
         rd_kafka_poll(w->client->rk, 20);
     }
     w->queued_bytes += (int64_t)value.size;

@@ -35,18 +35,13 @@ static void worker_begin(struct stage *s, struct process *p)
     assert_true(process_wait_text(p, "partitions assigned", 1, 30000));
 }
 
-static struct span text_span(const char *text)
-{
-    return (struct span){text, strlen(text)};
-}
-
 struct request {
     const char *id, *model;
     int rows, channels;
     enum dtype dtype;
     int64_t deadline_at;
     int top_k;
-    bool outputs;
+    bool outputs, explain;
     float first; /* the first value of every FP32 row */
 };
 
@@ -65,7 +60,8 @@ static void request_send(struct stage *s, const struct request *q)
                                   .created_at = clock_ms(),
                                   .deadline_at = q->deadline_at,
                                   .top_k = q->top_k,
-                                  .return_outputs = q->outputs};
+                                  .return_outputs = q->outputs,
+                                  .explain = q->explain};
     inference_encode(&b, &head, &t, NULL);
     stage_put(s, "inference", 0, q->id, b.data, b.size);
     bytes_free(&b);
@@ -218,6 +214,46 @@ static void rows_have_their_own_verdicts(void **state)
     json_t *outputs = json_object_get(json_object_get(by_key(all, "version"), "value"), "outputs");
     assert_int_equal(json_array_size(outputs), 1);
     json_decref(all);
+    process_kill(&worker);
+}
+
+/* The map is a tensor of the input's shape beside the rows; whoever does not ask gets null, and what cannot fit is refused. */
+static void requests_that_ask_get_saliency_maps(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    (void)state;
+    stage_begin(&s);
+    worker_begin(&s, &worker);
+    request_send(&s, &(struct request){.id = "asks",
+                                       .model = "lenet",
+                                       .rows = 2,
+                                       .channels = 3,
+                                       .dtype = DTYPE_FP32,
+                                       .explain = true,
+                                       .first = 1});
+    request_send(&s, &(struct request){
+                         .id = "plain", .model = "lenet", .rows = 2, .channels = 3, .dtype = DTYPE_FP32});
+    request_send(&s, &(struct request){.id = "huge",
+                                       .model = "lenet",
+                                       .rows = 3000,
+                                       .channels = 3,
+                                       .dtype = DTYPE_UINT8,
+                                       .explain = true});
+    json_t *all = topic_read(&s, "predictions", 2), *dead = topic_read(&s, "dead-letters", 1);
+    json_t *map = json_object_get(json_object_get(by_key(all, "asks"), "value"), "saliency");
+    json_t *shape = json_object_get(map, "shape");
+    static const int want[4] = {2, 3, 32, 32};
+    assert_int_equal(json_array_size(shape), 4);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(json_integer_value(json_array_get(shape, (size_t)i)), want[i]);
+    assert_string_equal(json_string_value(json_object_get(map, "dtype")), "FP32");
+    assert_int_equal(json_string_length(json_object_get(map, "data")), (2 * IMAGE * 4 + 2) / 3 * 4);
+    is_status(by_key(all, "asks"), 1, "OK");
+    assert_true(json_is_null(json_object_get(json_object_get(by_key(all, "plain"), "value"), "saliency")));
+    assert_string_equal(header_of(by_key(dead, "huge"), "dlq.reason"), "too_large");
+    json_decref(all);
+    json_decref(dead);
     process_kill(&worker);
 }
 
@@ -391,6 +427,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wrong_record_becomes_a_dead_letter_with_its_reason),
         cmocka_unit_test(rows_have_their_own_verdicts),
+        cmocka_unit_test(requests_that_ask_get_saliency_maps),
         cmocka_unit_test(large_records_are_answered_in_pieces),
         cmocka_unit_test(a_promotion_swaps_without_restart_or_loss),
         cmocka_unit_test(a_model_promoted_just_before_a_request_is_never_unknown),
