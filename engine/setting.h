@@ -76,6 +76,12 @@ const char *yaml_key(const struct yaml_node *n, int i);              /* key of p
 const struct yaml_node *yaml_key_node(const struct yaml_node *n, int i);      /* for its line and column */
 const struct yaml_node *yaml_get(const struct yaml_node *n, const char *key); /* NULL when absent */
 int yaml_line(const struct yaml_node *n), yaml_column(const struct yaml_node *n);
+/* A copy of n in which each value "$name" is that of the mapping `values`; one it lacks is an error. The caller
+ * frees it with yaml_node_free. values NULL: a plain copy. */
+int yaml_fill(struct yaml_node **out, const struct yaml_doc *doc, const struct yaml_node *n,
+              const struct yaml_node *values, struct fail *why);
+bool yaml_has_blank(const struct yaml_node *n, const char *name); /* is there a value "$name" under n? */
+void yaml_node_free(struct yaml_node *n);
 /* Writes "name:line:column: text" as E_CONFIG and returns it. */
 int yaml_fail(const struct yaml_doc *doc, const struct yaml_node *n, struct fail *why, const char *format,
               ...) __attribute__((format(printf, 4, 5)));

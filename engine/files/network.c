@@ -1,5 +1,5 @@
-/* Network files: YAML to a graph and back. Every error has file, line and column and the nearest known key.
- * What the layers' keys mean is their tables' affair (layers/). Next to read: read.c. */
+/* Network files: YAML to a graph. Every error has file, line and column and the nearest known key.
+ * What the layers' keys mean is their tables' affair (layers/). Next to read: network_write.c. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +8,8 @@
 
 #include "engine/layer.h"
 
-static const char *const top_keys[] = {"network", "input", "labels", "mean", "std", "output", "layers"};
+static const char *const top_keys[] = {"network", "input",  "labels", "mean",
+                                       "std",     "output", "blocks", "layers"};
 enum { TOP_KEYS = sizeof top_keys / sizeof *top_keys };
 
 static int parse_number(const struct yaml_doc *doc, const struct yaml_node *n, const char *what, double low,
@@ -128,6 +129,12 @@ static int parse_labels(const struct yaml_doc *doc, const struct yaml_node *n, s
 
 /* ---- layers ---- */
 
+/* Where a layer is written: among the network's, or in a block that is used as one. */
+struct place {
+    const char *block; /* the used block's name, which begins its layers' names; NULL: not in a block */
+    int input;         /* the node that `in` means there */
+};
+
 /* A layer as it is written: "- conv: {...}" with name and from beside it, or "- relu". */
 struct written {
     const struct yaml_node *at, *settings, *name, *from;
@@ -135,7 +142,7 @@ struct written {
 };
 
 static int read_written(const struct yaml_doc *doc, const struct yaml_node *item, struct written *w,
-                        struct fail *why)
+                        const struct yaml_node *blocks, struct fail *why)
 {
     *w = (struct written){.at = item, .type = yaml_scalar(item)};
     if (yaml_kind(item) == YAML_LIST)
@@ -158,7 +165,7 @@ static int read_written(const struct yaml_doc *doc, const struct yaml_node *item
     }
     if (!w->type || !*w->type)
         return yaml_fail(doc, item, why, "expected a layer, such as conv: {filters: 6, kernel: 5}");
-    if (!layer_find(w->type))
+    if (!layer_find(w->type) && !(blocks && yaml_get(blocks, w->type)))
         return yaml_fail(doc, w->at, why, "unknown layer %.80s, nearest is %s", w->type,
                          layer_nearest(w->type));
     if (w->name && !yaml_scalar(w->name))
@@ -166,35 +173,59 @@ static int read_written(const struct yaml_doc *doc, const struct yaml_node *item
     return 0;
 }
 
+/* "block.name" in a block, else the name; 0 or the failure of a name that is too long. */
+static int full_name(const struct yaml_doc *doc, const struct yaml_node *n, const struct place *place,
+                     char out[GRAPH_NAME], struct fail *why)
+{
+    const char *block = place->block ? place->block : "", *dot = place->block ? "." : "";
+    int length = snprintf(out, GRAPH_NAME, "%s%s%s", block, dot, yaml_scalar(n));
+    return length < GRAPH_NAME ? 0
+                               : yaml_fail(doc, n, why, "a name of %d characters, expected at most %d",
+                                           length, GRAPH_NAME - 1);
+}
+
+/* The node that a word of `from` means among the first `count`: in a block its input, then its own layers, then
+ * any other; GRAPH_INPUT for the network's. */
 static int parse_one_from(const struct yaml_doc *doc, const struct yaml_node *n, const struct graph *g,
-                          struct graph_node *node, struct fail *why)
+                          const struct place *place, int count, int *out, struct fail *why)
 {
     const char *name = yaml_scalar(n);
-    int index = name ? graph_index(g, name) : -1;
+    char full[GRAPH_NAME];
     if (!name)
         return yaml_fail(doc, n, why, "from: expected a layer's name");
-    if (node->input_count == GRAPH_INPUTS)
-        return yaml_fail(doc, n, why, "from: more than %d names", GRAPH_INPUTS);
-    if (index < 0 && strcmp(name, "input"))
+    int rc = full_name(doc, n, place, full, why);
+    if (rc)
+        return rc;
+    *out = graph_index(g, full);
+    if (place->block && *out < 0 && !strcmp(name, "in")) {
+        *out = place->input;
+        return 0;
+    }
+    if (*out < 0)
+        *out = graph_index(g, name);
+    if (*out < 0 && strcmp(name, "input"))
         return yaml_fail(doc, n, why, "from: no earlier layer is called %.80s (the network's input is input)",
                          name);
-    if (index >= 0 && &g->nodes[index] == node)
+    if (*out >= count)
         return yaml_fail(doc, n, why, "from: %.80s is this layer itself", name);
-    node->inputs[node->input_count++] = index < 0 ? GRAPH_INPUT : index;
+    *out = *out < 0 ? GRAPH_INPUT : *out;
     return 0;
 }
 
 static int parse_from(const struct yaml_doc *doc, const struct yaml_node *n, const struct graph *g,
-                      struct graph_node *node, struct fail *why)
+                      const struct place *place, struct graph_node *node, struct fail *why)
 {
-    int rc = 0;
-    node->input_count = 0;
+    int rc = 0, last = g->count - 1;
+    node->input_count = 1;
     if (yaml_kind(n) == YAML_SCALAR)
-        return parse_one_from(doc, n, g, node, why);
+        return parse_one_from(doc, n, g, place, last, &node->inputs[0], why);
     if (yaml_kind(n) != YAML_LIST || !yaml_count(n))
         return yaml_fail(doc, n, why, "from: expected a list of layers' names");
+    if (yaml_count(n) > GRAPH_INPUTS)
+        return yaml_fail(doc, yaml_item(n, GRAPH_INPUTS), why, "from: more than %d names", GRAPH_INPUTS);
+    node->input_count = yaml_count(n);
     for (int i = 0; !rc && i < yaml_count(n); i++)
-        rc = parse_one_from(doc, yaml_item(n, i), g, node, why);
+        rc = parse_one_from(doc, yaml_item(n, i), g, place, last, &node->inputs[i], why);
     return rc;
 }
 
@@ -213,33 +244,77 @@ static int parse_settings(const struct yaml_doc *doc, const struct written *w, s
              : 0;
 }
 
-static int parse_layer(const struct yaml_doc *doc, const struct yaml_node *item, struct graph *g,
-                       struct fail *why)
+static int add_layer(const struct yaml_doc *doc, const struct written *w, const struct place *place,
+                     struct graph *g, struct fail *why)
 {
-    struct written w;
     struct graph_node *node;
     struct fail inner;
-    int rc = read_written(doc, item, &w, why);
+    char name[GRAPH_NAME];
+    int rc = w->name ? full_name(doc, w->name, place, name, why) : 0;
     if (rc)
         return rc;
-    if (w.name && (!strcmp(yaml_scalar(w.name), "input") || graph_index(g, yaml_scalar(w.name)) >= 0))
-        return yaml_fail(doc, w.name, why, "the name %.80s is taken", yaml_scalar(w.name));
-    if (graph_add(&node, g, w.type, w.name ? yaml_scalar(w.name) : NULL, &inner))
-        return yaml_fail(doc, w.name ? w.name : w.at, why, "%s", inner.text);
-    node->line = yaml_line(w.at);
-    if ((rc = parse_settings(doc, &w, node, why)))
+    if (w->name && (!strcmp(name, "input") || graph_index(g, name) >= 0))
+        return yaml_fail(doc, w->name, why, "the name %.80s is taken", name);
+    if (graph_add(&node, g, w->type, w->name ? name : NULL, &inner))
+        return yaml_fail(doc, w->name ? w->name : w->at, why, "%s", inner.text);
+    node->line = yaml_line(w->at);
+    if ((rc = parse_settings(doc, w, node, why)))
         return rc;
-    return w.from ? parse_from(doc, w.from, g, node, why) : 0;
+    return w->from ? parse_from(doc, w->from, g, place, node, why) : 0;
 }
 
-static int parse_layers(const struct yaml_doc *doc, const struct yaml_node *n, struct graph *g,
+/* The layers of a block, with the values that this use of it gives. Its first layer reads what the use is from. */
+static int add_block(const struct yaml_doc *doc, const struct written *use, const struct yaml_node *block,
+                     struct graph *g, struct fail *why)
+{
+    struct place place = {use->name ? yaml_scalar(use->name) : NULL, g->count ? g->count - 1 : GRAPH_INPUT};
+    const struct yaml_node *values =
+        use->settings && yaml_kind(use->settings) == YAML_MAPPING ? use->settings : use->at;
+    int rc = 0;
+    if (!place.block)
+        return yaml_fail(doc, use->at, why, "%s: a block needs a name, which begins those of its layers",
+                         use->type);
+    if (yaml_kind(block) != YAML_LIST || !yaml_count(block))
+        return yaml_fail(doc, block, why, "blocks: %s: expected a list of layers", use->type);
+    for (int i = 0; i < yaml_count(values); i++)
+        if (!yaml_has_blank(block, yaml_key(values, i)))
+            return yaml_fail(doc, yaml_key_node(values, i), why, "unknown key %.80s: block %s has no $%.80s",
+                             yaml_key(values, i), use->type, yaml_key(values, i));
+    if (use->from &&
+        (rc = parse_one_from(doc, use->from, g, &(struct place){0}, g->count, &place.input, why)))
+        return rc;
+    for (int i = 0; !rc && i < yaml_count(block); i++) {
+        struct yaml_node *item = NULL;
+        struct written w;
+        if (!(rc = yaml_fill(&item, doc, yaml_item(block, i), values, why)) &&
+            !(rc = read_written(doc, item, &w, NULL, why)) && !(rc = add_layer(doc, &w, &place, g, why)) &&
+            i == 0 && !w.from)
+            g->nodes[g->count - 1].inputs[0] = place.input;
+        yaml_node_free(item);
+    }
+    return rc;
+}
+
+static int parse_layers(const struct yaml_doc *doc, const struct yaml_node *root, struct graph *g,
                         struct fail *why)
 {
+    const struct yaml_node *n = yaml_get(root, "layers"), *blocks = yaml_get(root, "blocks");
     int rc = 0;
     if (yaml_kind(n) != YAML_LIST || !yaml_count(n))
         return yaml_fail(doc, n, why, "layers: expected a list of layers");
-    for (int i = 0; !rc && i < yaml_count(n); i++)
-        rc = parse_layer(doc, yaml_item(n, i), g, why);
+    if (blocks && yaml_kind(blocks) != YAML_MAPPING)
+        return yaml_fail(doc, blocks, why, "blocks: expected a mapping of names to lists of layers");
+    for (int i = 0; blocks && i < yaml_count(blocks); i++)
+        if (layer_find(yaml_key(blocks, i)))
+            return yaml_fail(doc, yaml_key_node(blocks, i), why, "blocks: %s is a layer's name",
+                             yaml_key(blocks, i));
+    for (int i = 0; !rc && i < yaml_count(n); i++) {
+        struct written w;
+        if ((rc = read_written(doc, yaml_item(n, i), &w, blocks, why)))
+            return rc;
+        const struct yaml_node *block = blocks ? yaml_get(blocks, w.type) : NULL;
+        rc = block ? add_block(doc, &w, block, g, why) : add_layer(doc, &w, &(struct place){0}, g, why);
+    }
     return rc;
 }
 
@@ -273,7 +348,7 @@ static int parse_root(const struct yaml_doc *doc, const char *file, struct graph
         return rc;
     if ((n = yaml_get(root, "output")) && (rc = parse_output(doc, n, *out, why)))
         return rc;
-    if ((rc = parse_layers(doc, yaml_get(root, "layers"), *out, why)) || (rc = graph_finish(*out, why)))
+    if ((rc = parse_layers(doc, root, *out, why)) || (rc = graph_finish(*out, why)))
         return rc;
     n = yaml_get(root, "labels");
     return n ? parse_labels(doc, n, *out, why) : 0;
@@ -295,122 +370,4 @@ int network_parse(struct graph **out, const char *name, const char *yaml, size_t
     }
     *out = g;
     return 0;
-}
-
-/* ---- writing ---- */
-
-static char *print_to_text(const struct setting *s, const void *from)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out)
-        return NULL;
-    setting_print(s, from, true, out);
-    return fclose(out) ? NULL : text;
-}
-
-/* The settings that differ from their defaults: "{filters: 6, kernel: 5}". */
-static int write_settings(const struct graph_node *n, FILE *out, struct fail *why)
-{
-    const struct setting *table = n->type->settings;
-    const char *comma = "";
-    void *defaults = table ? calloc(1, n->type->settings_size) : NULL;
-    int rc = 0;
-    if (table && (!defaults || setting_defaults(table, defaults, why)))
-        rc = fail(why, E_MEMORY, "no memory for settings");
-    fputc('{', out);
-    for (const struct setting *s = table; !rc && s && s->key; s++) {
-        char *is = print_to_text(s, n->settings), *was = print_to_text(s, defaults);
-        if (!is || !was)
-            rc = fail(why, E_MEMORY, "no memory for settings");
-        else if (!s->fallback || strcmp(is, was)) {
-            fprintf(out, "%s%s: %s", comma, s->key, is);
-            comma = ", ";
-        }
-        free(is);
-        free(was);
-    }
-    fputs("}\n", out);
-    if (defaults && !rc)
-        setting_free(table, defaults);
-    free(defaults);
-    return rc;
-}
-
-/* In double quotes, so that any name is read back as it is. */
-static void write_text(const char *text, FILE *out)
-{
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            fputc('\\', out);
-        if ((unsigned char)*text < 0x20)
-            fprintf(out, "\\x%02X", (unsigned char)*text);
-        else
-            fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
-static int write_node(const struct graph *g, int index, FILE *out, struct fail *why)
-{
-    const struct graph_node *n = &g->nodes[index];
-    fprintf(out, "  - %s: ", n->type->name);
-    int rc = write_settings(n, out, why);
-    fputs("    name: ", out);
-    write_text(n->name, out);
-    fputc('\n', out);
-    if (n->input_count == 1 && n->inputs[0] == index - 1) /* the layer before, or the input for the first */
-        return rc;
-    fputs("    from: [", out);
-    for (int i = 0; i < n->input_count; i++) {
-        fputs(i ? ", " : "", out);
-        write_text(n->inputs[i] == GRAPH_INPUT ? "input" : g->nodes[n->inputs[i]].name, out);
-    }
-    fputs("]\n", out);
-    return rc;
-}
-
-static void write_head(const struct graph *g, FILE *out)
-{
-    char text[128];
-    fputs("network: ", out);
-    write_text(g->name, out);
-    fprintf(out, "\ninput: %s\n", shape_text(g->input, text, sizeof text));
-    for (int k = 0; g->channels_normalised && k < 2; k++) {
-        fputs(k ? "std: [" : "mean: [", out);
-        for (int i = 0; i < g->channels_normalised; i++)
-            fprintf(out, "%s%.9g", i ? ", " : "", (double)(k ? g->std : g->mean)[i]);
-        fputs("]\n", out);
-    }
-    if (*g->output)
-        fprintf(out, "output: %s\n", g->output);
-    if (!g->labels) {
-        fprintf(out, "labels: %lld\n", (long long)shape_size(graph_output(g)));
-        return;
-    }
-    fputs("labels: [", out);
-    for (int i = 0; i < g->label_count; i++) {
-        fputs(i ? ", " : "", out);
-        write_text(g->labels[i], out);
-    }
-    fputs("]\n", out);
-}
-
-int network_write(const struct graph *g, const char *path, struct fail *why)
-{
-    FILE *out = fopen(path, "w");
-    int rc = 0;
-    if (!out)
-        return fail(why, E_IO, "%s: %s", path, strerror(errno));
-    write_head(g, out);
-    fputs("layers:\n", out);
-    for (int i = 0; !rc && i < g->count; i++)
-        rc = write_node(g, i, out, why);
-    if (ferror(out) && !rc)
-        rc = fail(why, E_IO, "%s: %s", path, strerror(errno));
-    if (fclose(out) && !rc)
-        rc = fail(why, E_IO, "%s: %s", path, strerror(errno));
-    return rc;
 }

@@ -1,5 +1,6 @@
 /* YAML text to a tree of nodes with line and column, over libyaml's events. Strict: no aliases, tags,
- * duplicate keys or second document. What keys mean is setting.c's and network.c's business. */
+ * duplicate keys or second document. What keys mean is setting.c's and network.c's business.
+ * Next to read: yaml_tree.c. */
 #include <yaml.h>
 
 #include <errno.h>
@@ -8,23 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/setting.h"
+#include "engine/files/yaml_inside.h"
 
 enum { DEPTH_MOST = 16, NODES_MOST = 1 << 20 };
 #define TEXT_MOST ((size_t)4 << 20)
-
-struct yaml_node {
-    enum yaml_kind kind;
-    char *text; /* of a scalar */
-    struct yaml_node **items, **keys;
-    int count, capacity;
-    int line, column; /* from 1 */
-};
-
-struct yaml_doc {
-    char *name;
-    struct yaml_node *root;
-};
 
 struct reader {
     yaml_parser_t parser;
@@ -33,43 +21,6 @@ struct reader {
     int nodes;
     struct fail *why;
 };
-
-static void node_free(struct yaml_node *n)
-{
-    if (!n)
-        return;
-    for (int i = 0; i < n->count; i++) {
-        node_free(n->items[i]);
-        if (n->keys)
-            node_free(n->keys[i]);
-    }
-    free(n->items);
-    free(n->keys);
-    free(n->text);
-    free(n);
-}
-
-void yaml_doc_free(struct yaml_doc **docp)
-{
-    struct yaml_doc *doc = *docp;
-    if (!doc)
-        return;
-    node_free(doc->root);
-    free(doc->name);
-    free(doc);
-    *docp = NULL;
-}
-
-int yaml_fail(const struct yaml_doc *doc, const struct yaml_node *n, struct fail *why, const char *format,
-              ...)
-{
-    char text[sizeof why->text];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return fail(why, E_CONFIG, "%s:%d:%d: %s", doc->name, n ? n->line : 1, n ? n->column : 1, text);
-}
 
 static int fail_at(struct reader *r, yaml_mark_t mark, const char *text)
 {
@@ -114,8 +65,8 @@ static int node_add(struct reader *r, struct yaml_node *n, struct yaml_node *key
         if (keys)
             n->keys = keys;
         if (!items || (key && !keys)) {
-            node_free(key);
-            node_free(item);
+            yaml_node_free(key);
+            yaml_node_free(item);
             return fail(r->why, E_MEMORY, "no memory for %s", r->doc->name);
         }
         n->capacity = capacity;
@@ -201,12 +152,12 @@ static int read_scalar(struct reader *r, yaml_event_t *event, bool value, struct
     if (!(n = node_new(r, YAML_SCALAR, event->start_mark)))
         return -E_MEMORY;
     if (!(n->text = strdup((char *)event->data.scalar.value))) {
-        node_free(n);
+        yaml_node_free(n);
         return fail(r->why, E_MEMORY, "no memory for %s", r->doc->name);
     }
     int rc = value && r->expand ? expand(r, n) : 0;
     if (rc)
-        node_free(n);
+        yaml_node_free(n);
     else
         *out = n;
     return rc;
@@ -224,7 +175,7 @@ static int read_key(struct reader *r, yaml_event_t *event, const struct yaml_nod
         if (!strcmp(mapping->keys[i]->text, (*key)->text)) {
             rc = yaml_fail(r->doc, *key, r->why, "key %s is there twice, first in line %d", (*key)->text,
                            mapping->keys[i]->line);
-            node_free(*key);
+            yaml_node_free(*key);
             *key = NULL;
             return rc;
         }
@@ -249,14 +200,14 @@ static int read_items(struct reader *r, struct yaml_node *n, int depth)
             rc = read_key(r, &event, n, &key);
             yaml_event_delete(&event);
             if (rc || (rc = next(r, &event))) {
-                node_free(key);
+                yaml_node_free(key);
                 return rc;
             }
         }
         rc = read_node(r, &event, depth, &item);
         yaml_event_delete(&event);
         if (rc) {
-            node_free(key);
+            yaml_node_free(key);
             return rc;
         }
         if ((rc = node_add(r, n, key, item)))
@@ -283,7 +234,7 @@ static int read_node(struct reader *r, yaml_event_t *event, int depth, struct ya
         return -E_MEMORY;
     int rc = read_items(r, n, depth + 1);
     if (rc)
-        node_free(n);
+        yaml_node_free(n);
     else
         *out = n;
     return rc;
@@ -353,59 +304,4 @@ int yaml_read(struct yaml_doc **out, const char *path, bool expand_values, struc
         fclose(file);
     free(text);
     return rc;
-}
-
-/* ---- looking at the tree ---- */
-
-const struct yaml_node *yaml_root(const struct yaml_doc *doc)
-{
-    return doc->root;
-}
-
-enum yaml_kind yaml_kind(const struct yaml_node *n)
-{
-    return n->kind;
-}
-
-const char *yaml_scalar(const struct yaml_node *n)
-{
-    return n->text;
-}
-
-int yaml_count(const struct yaml_node *n)
-{
-    return n->count;
-}
-
-const struct yaml_node *yaml_item(const struct yaml_node *n, int i)
-{
-    return i >= 0 && i < n->count ? n->items[i] : NULL;
-}
-
-const char *yaml_key(const struct yaml_node *n, int i)
-{
-    return n->keys && i >= 0 && i < n->count ? n->keys[i]->text : NULL;
-}
-
-const struct yaml_node *yaml_key_node(const struct yaml_node *n, int i)
-{
-    return n->keys && i >= 0 && i < n->count ? n->keys[i] : NULL;
-}
-
-const struct yaml_node *yaml_get(const struct yaml_node *n, const char *key)
-{
-    for (int i = 0; n->keys && i < n->count; i++)
-        if (!strcmp(n->keys[i]->text, key))
-            return n->items[i];
-    return NULL;
-}
-
-int yaml_line(const struct yaml_node *n)
-{
-    return n->line;
-}
-
-int yaml_column(const struct yaml_node *n)
-{
-    return n->column;
 }

@@ -115,11 +115,47 @@ static void written_networks_read_back(void **state)
     graph_free(&back);
 }
 
+/* A block's layers have its name in front, `in` is what the use of it is from. */
+static void blocks_become_layers(void **state)
+{
+    struct graph *g =
+        parse("input: [4, 6, 6]\n"
+              "blocks:\n"
+              "  twice:\n"
+              "    - {conv: {filters: $filters, kernel: [$high, 3], padding: [0, 1]}, name: a}\n"
+              "    - {conv: {filters: $filters, kernel: 1}, name: b}\n"
+              "    - {add: , from: [b, a], name: sum}\n"
+              "    - {relu: , name: out}\n"
+              "  beside:\n"
+              "    - {add: , from: [in, stem]}\n"
+              "    - {relu: , from: in, name: out}\n"
+              "layers:\n"
+              "  - {conv: {filters: 8, kernel: 1}, name: stem}\n"
+              "  - {twice: {filters: 8, high: 1}, name: x}\n"
+              "  - {beside: , name: y}\n"
+              "  - {twice: {filters: 3, high: 2}, name: z, from: x.out}\n");
+    (void)state;
+    assert_int_equal(g->count, 11);
+    assert_string_equal(g->nodes[1].name, "x.a");
+    assert_string_equal(g->nodes[4].name, "x.out");
+    assert_int_equal(g->nodes[3].inputs[0], 2);
+    assert_int_equal(g->nodes[3].inputs[1], 1);
+    assert_int_equal(g->nodes[5].inputs[0], 4); /* in: the layer before */
+    assert_int_equal(g->nodes[5].inputs[1], 0); /* a layer outside */
+    assert_int_equal(g->nodes[6].inputs[0], 4);
+    assert_int_equal(g->nodes[7].inputs[0], 4); /* the first layer reads what the use is from */
+    assert_int_equal(g->nodes[1].line, 4);
+    assert_true(shape_equal(g->nodes[1].shape, SHAPE(8, 6, 6)));
+    assert_true(shape_equal(g->nodes[7].shape, SHAPE(3, 5, 6)));
+    graph_free(&g);
+}
+
 struct bad {
     const char *text, *says;
 };
 
-#define TOP "input: [3, 8, 8]\nlayers:\n"
+#define TOP    "input: [3, 8, 8]\nlayers:\n"
+#define BLOCKS "input: [3, 8, 8]\nblocks:\n  b:\n    - {dense: {units: $units}, name: d}\nlayers:\n"
 
 static const struct bad bads[] = {
     {"input: [3, 8, 8]\nlayers: []\n", "net.yaml:2:9: layers"},
@@ -159,6 +195,18 @@ static const struct bad bads[] = {
     {TOP "  - relu\nstd: 0\n", "std: expected a number above 0"},
     {TOP "  - relu\noutput: relu\n", "output: expected softmax, sigmoid or none"},
     {TOP "  - dropout: {rate: 1}\n", "rate: 1 is not in 0..0.999"},
+    {BLOCKS "  - {b: {units: 3}}\n", "net.yaml:6:6: b: a block needs a name"},
+    {BLOCKS "  - {b: {}, name: x}\n", "net.yaml:6:9: key units is missing, line 4 wants it"},
+    {BLOCKS "  - {b: 7, name: x}\n", "key units is missing"},
+    {BLOCKS "  - {b: {unit: 3}, name: x}\n", "net.yaml:6:10: unknown key unit: block b has no $unit"},
+    {BLOCKS "  - {b: {units: 0}, name: x}\n", "net.yaml:6:17: units: 0 is not in"},
+    {BLOCKS "  - {b: {units: 3}, name: x}\n  - {b: {units: 3}, name: x}\n", "the name x.d is taken"},
+    {BLOCKS "  - {b: {units: 3}, name: x, from: y}\n", "no earlier layer is called y"},
+    {BLOCKS "  - {c: {units: 3}, name: x}\n", "unknown layer c"},
+    {"input: [3]\nblocks:\n  relu: [tanh]\nlayers: [relu]\n", "net.yaml:3:3: blocks: relu is a layer's name"},
+    {"input: [3]\nblocks: [relu]\nlayers: [relu]\n", "net.yaml:2:9: blocks: expected a mapping"},
+    {"input: [3]\nblocks: {a: []}\nlayers: [{a: , name: x}]\n", "blocks: a: expected a list of layers"},
+    {"input: [3]\nblocks: {a: [relu], b: [{a: , name: y}]}\nlayers: [{b: , name: x}]\n", "unknown layer a"},
     {"input: [3, 8, 8\n", "net.yaml:2:1"},
     {"input: &a [3]\nlayers: [relu]\n", "anchors and tags"},
     {"[1, 2]\n", "expected a network"},
@@ -226,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lenet_has_its_shapes),
         cmocka_unit_test(names_and_branches),
+        cmocka_unit_test(blocks_become_layers),
         cmocka_unit_test(written_networks_read_back),
         cmocka_unit_test(errors_have_their_place),
         cmocka_unit_test(files_that_are_no_models),
