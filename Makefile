@@ -81,7 +81,7 @@ $(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
 	$(call say,CC)$(CC) $(CFLAGS) $(CFLAGS_$(subst /,_,$(patsubst %/,%,$(dir $*)))) -MMD -MP -c -o $@ $<
 
 # Kernels may contract a*b+c and want all of -O3; no -ffast-math: NaN and -inf are data here.
-CFLAGS_engine_cpu := -O3 -ffp-contract=fast
+CFLAGS_engine_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 $(B)/%.pb-c.c $(B)/%.pb-c.h: %.proto
 	@mkdir -p $(B)

@@ -216,16 +216,24 @@ FORMULA int formula_keeps(uint64_t hash, double rate)
     return (double)(hash >> 11) * 0x1p-53 >= rate;
 }
 
-/* Binary cross entropy of a logit: max(x, 0) - x t + log(1 + e^-|x|); its gradient is sigmoid(x) - t. */
-FORMULA real formula_log_loss(real x, real t)
+/* Binary cross entropy of a logit, where positive targets weigh p:
+ *   -(1 - t) log(1 - sigmoid(x)) - p t log(sigmoid(x)),   -log(sigmoid(x)) = max(-x, 0) + log(1 + e^-|x|)
+ * and its gradient. */
+FORMULA real formula_log_loss(real x, real t, real p)
 {
-    return (x > 0 ? x : 0 * x) - x * t + FORMULA_LOG1P(FORMULA_EXP(x > 0 ? -x : x));
+    real rest = FORMULA_LOG1P(FORMULA_EXP(x > 0 ? -x : x));
+    return (1 - t) * ((x > 0 ? x : 0) + rest) + p * t * ((x > 0 ? 0 : -x) + rest);
 }
 
-/* The gradient that a step takes: the mean, then decay. */
-FORMULA real formula_decayed(real dw, real w, real scale, real l1, real l2)
+FORMULA real formula_log_loss_back(real x, real t, real p)
 {
-    return dw * scale + l1 * (real)((w > 0) - (w < 0)) + l2 * w;
+    return (1 - t + p * t) * formula_sigmoid(x) - p * t;
+}
+
+/* What decay adds to a weight's gradient. */
+FORMULA real formula_decay(real w, real l1, real l2)
+{
+    return (w > 0 ? l1 : w < 0 ? -l1 : 0) + l2 * w;
 }
 
 #endif

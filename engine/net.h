@@ -61,6 +61,7 @@ struct loss_sum {
     double weight;   /* total weight of the rows that counted */
     int64_t correct; /* rows whose largest output is the label (or output >= 0 equals target >= .5 for one
                         output) */
+    int64_t counted; /* rows; all but those with an ignored label (loss.h) */
 };
 
 /* Forward in inference behaviour (no dropout, running statistics) and the loss, added to *sum. NET_TRAIN nets
@@ -72,6 +73,7 @@ int net_evaluate(struct net *net, const struct loss_type *loss, int rows, const 
 int net_accumulate(struct net *net, const struct loss_type *loss, int rows, const struct target *t,
                    int64_t step, int64_t first_row, struct loss_sum *sum, struct fail *why);
 /* Divides the gradients by weight, clips, decays, updates the parameters with rate lr, zeroes the gradients.
+ * No row counted (weight 0), or a norm to be clipped that is not finite: E_JOB, and nothing has changed.
  */
 int net_step(struct net *net, struct optimizer *opt, double lr, double weight, struct fail *why);
 

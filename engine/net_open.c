@@ -345,6 +345,7 @@ void net_close(struct net **netp)
     ops->free(net->be, net->memory.scratch);
     ops->free(net->be, net->device_targets);
     ops->free(net->be, net->device_sums);
+    ops->free(net->be, net->loss_weights);
     plan_free(&net->infer);
     plan_free(&net->train);
     graph_free(&net->graph);

@@ -7,7 +7,7 @@
 
 #include "engine/tensor.h"
 
-enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 3 };
+enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
 
 /*    name           text             outputs     inputs */
 #define OP_TABLE(X)                                                                                     \
@@ -33,10 +33,15 @@ enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 3 };
     X(TO_LANES, "to_lanes")           /* y x: [N][size] to [N/lanes][size][lanes] */                    \
     X(FROM_LANES, "from_lanes")       /* y x: back */                                                   \
     X(PICK, "pick")                   /* dx             y choice: 1 at that output, else 0 */           \
-    X(CROSS_ENTROPY, "cross_entropy") /* [dx] sums    x targets */                                      \
-    X(MSE, "mse")                     /* [dx] sums    x targets */                                      \
-    X(LOG_LOSS, "log_loss")           /* [dx] sums    x targets */                                      \
-    X(SGD, "sgd")                     /* w moment      dw */
+    X(CROSS_ENTROPY, "cross_entropy") /* [dx] sums      x targets [weights] */                          \
+    X(MSE, "mse")                     /* [dx] sums      x targets */                                    \
+    X(LOG_LOSS, "log_loss")           /* [dx] sums      x targets [weights] */                          \
+    X(SGD, "sgd")                     /* w [moments] dw (read, then zeroed), as the four below */       \
+    X(ADAM, "adam")                                                                                     \
+    X(ADAMW, "adamw")                                                                                   \
+    X(RMSPROP, "rmsprop")                                                                               \
+    X(ADAGRAD, "adagrad")                                                                               \
+    X(SQUARES, "squares") /* sums           dw: of its squares, one a slice (ref/updates.h) */
 
 enum op {
 #define X(name, text) OP_##name,
@@ -95,6 +100,21 @@ struct norm {
     double epsilon, momentum;
 };
 
+/* Parameters of a slice: what a thread takes of an update, and what OP_SQUARES gives one sum for. */
+enum { UPDATE_SLICE = 16384 };
+
+/* A step of an optimiser over all parameters at once: `count` of them, moments lie `count` apart. What the
+ * formulas of ref/updates.h do not use is not looked at. */
+struct update {
+    int64_t count;
+    double lr, scale;        /* a gradient is dw * scale; decay comes after */
+    double momentum, l1, l2; /* decay: l1 * sign(w) + l2 * w */
+    double beta1, beta2;     /* what is kept of a first and a second moment; rmsprop's alpha is beta2 */
+    double epsilon;
+    double correction1, correction2; /* 1 - beta^t */
+    bool nesterov, centered;
+};
+
 /* What an operation needs to know beside its tensors. */
 struct geometry {
     union {
@@ -115,13 +135,12 @@ struct geometry {
         } dropout;
         struct {
             int64_t outputs;
-            bool labels; /* targets are [rows] class indices (one output: values), else [rows][outputs] */
-        } loss;          /* `sums` is [rows][LOSS_SUMS]: loss, weight, correct */
-        struct {
-            int64_t count;    /* weights; `rows` is not looked at */
-            double lr, scale; /* the gradient is dw * scale + l1 * sign(w) + l2 * w */
-            double momentum, l1, l2;
-        } update;
+            bool labels;  /* targets are [rows] class indices (one output: values), else [rows][outputs] */
+            bool ignores; /* rows whose label is `ignored` do not count */
+            int32_t ignored;
+            double smoothing;
+        } loss;               /* `sums` is [rows][LOSS_SUMS]: loss, weight, correct, counted */
+        struct update update; /* optimisers, squares; `rows` is not looked at */
     };
     struct map map; /* map*: the function; conv, dense, batchnorm*: what is applied to the result */
 };

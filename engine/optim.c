@@ -1,5 +1,5 @@
-/* All optimisers, one table. The update itself is an operation (ref/losses.h has its formula); net_step runs
- * it. A new one: an operation, a row here, a golden from PyTorch. */
+/* All optimisers, one table. The updates are operations (ref/updates.h has their formulas); net_step.c runs
+ * them. A new one: an operation, a row here, a golden from PyTorch. */
 #include "engine/optim.h"
 
 #include <math.h>
@@ -9,13 +9,17 @@
 #include "engine/net_inside.h"
 
 const struct optim_type optim_types[] = {
-    {"sgd", OP_SGD, 1},
+    {"sgd", OP_SGD, 0, 0, "momentum nesterov"},
+    {"adam", OP_ADAM, 2, 1e-8, "beta1 beta2 epsilon"},
+    {"adamw", OP_ADAMW, 2, 1e-8, "beta1 beta2 epsilon"},
+    {"rmsprop", OP_RMSPROP, 1, 1e-8, "momentum alpha epsilon centered"},
+    {"adagrad", OP_ADAGRAD, 1, 1e-10, "epsilon"},
     {0},
 };
 
 const char *optim_names(void)
 {
-    return "sgd";
+    return "sgd, adam, adamw, rmsprop, adagrad";
 }
 
 static const struct optim_type *find(const char *name)
@@ -26,15 +30,108 @@ static const struct optim_type *find(const char *name)
     return NULL;
 }
 
-static int check_settings(const struct optim_settings *s, struct fail *why)
+struct optim_settings optim_defaults(const char *name)
 {
-    if (!(s->momentum >= 0 && s->momentum <= 1))
-        return fail(why, E_JOB, "momentum %g is not in 0..1", s->momentum);
-    if (!(s->weight_decay_l1 >= 0) || !isfinite(s->weight_decay_l1) || !(s->weight_decay_l2 >= 0) ||
-        !isfinite(s->weight_decay_l2))
-        return fail(why, E_JOB, "weight decay (l1 %g, l2 %g) must be 0 or more", s->weight_decay_l1,
-                    s->weight_decay_l2);
+    const struct optim_type *type = find(name);
+    return (struct optim_settings){.beta1 = 0.9,
+                                   .beta2 = 0.999,
+                                   .alpha = 0.99,
+                                   .epsilon = type && type->epsilon > 0 ? type->epsilon : 1e-8};
+}
+
+/* Is it one of the words of the type's settings? */
+static bool takes(const struct optim_type *type, const char *setting)
+{
+    size_t n = strlen(setting);
+    for (const char *at = type->settings; (at = strstr(at, setting)); at += n)
+        if ((at == type->settings || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+            return true;
+    return false;
+}
+
+bool optim_takes(const char *name, const char *setting)
+{
+    const struct optim_type *type = find(name);
+    return type && takes(type, setting);
+}
+
+/* A number must lie in low .. high (open: below high), where the optimiser looks at it. */
+struct bound {
+    const char *name;
+    double value, low, high;
+    bool open, own; /* own: of some optimisers only */
+};
+
+static int check_bounds(const struct optim_type *type, const struct bound *b, int count, struct fail *why)
+{
+    for (int i = 0; i < count; i++, b++) {
+        bool looked_at = !b->own || takes(type, b->name);
+        bool inside = b->value >= b->low && (b->open ? b->value < b->high : b->value <= b->high);
+        if (!looked_at || inside)
+            continue;
+        if (isinf(b->high))
+            return fail(why, E_JOB, "%s %g: expected a number from %g", b->name, b->value, b->low);
+        return fail(why, E_JOB, "%s %g is not in %g..%s%g", b->name, b->value, b->low,
+                    b->open ? "below " : "", b->high);
+    }
     return 0;
+}
+
+static int check_settings(const struct optim_type *type, const struct optim_settings *s, struct fail *why)
+{
+    const struct bound bounds[] = {
+        {"weight_decay_l1", s->weight_decay_l1, 0, INFINITY, true, false},
+        {"weight_decay_l2", s->weight_decay_l2, 0, INFINITY, true, false},
+        {"gradient_clip", s->clip_norm, 0, INFINITY, true, false},
+        {"momentum", s->momentum, 0, 1, false, true},
+        {"beta1", s->beta1, 0, 1, true, true},
+        {"beta2", s->beta2, 0, 1, true, true},
+        {"alpha", s->alpha, 0, 1, true, true},
+        {"epsilon", s->epsilon, 1e-30, INFINITY, true, true},
+    };
+    int rc = check_bounds(type, bounds, sizeof bounds / sizeof *bounds, why);
+    if (rc)
+        return rc;
+    const char *unknown = s->momentum != 0 && !takes(type, "momentum") ? "momentum"
+                          : s->nesterov && !takes(type, "nesterov")    ? "nesterov"
+                          : s->centered && !takes(type, "centered")    ? "centered"
+                                                                       : NULL;
+    if (unknown)
+        return fail(why, E_JOB, "%s is no setting of optimiser %s (it has %s)", unknown, type->name,
+                    type->settings);
+    if (s->nesterov && !(s->momentum > 0))
+        return fail(why, E_JOB, "nesterov needs momentum above 0");
+    return 0;
+}
+
+/* Beside the type's own: sgd's and rmsprop's momentum, rmsprop's mean. */
+static int count_moments(const struct optim_type *type, const struct optim_settings *s)
+{
+    return type->moments + (s->momentum > 0) + s->centered;
+}
+
+static size_t slices(const struct net *net)
+{
+    struct geometry g = {.update = {.count = (int64_t)net->elements[STORE_PARAM]}};
+    struct call c = {.g = &g};
+    return (size_t)net->be->ops->kernels[OP_SQUARES].items(&c);
+}
+
+/* The arena of moments and what clipping sums into. */
+static int alloc_state(struct optimizer *opt, struct fail *why)
+{
+    struct backend *be = opt->net->be;
+    size_t elements = opt->net->elements[STORE_PARAM] * (size_t)opt->moment_count;
+    if (elements && !(opt->moments = be->ops->alloc(be, elements, why)))
+        return -E_MEMORY;
+    if (!(opt->settings.clip_norm > 0))
+        return 0;
+    opt->slices = (int64_t)slices(opt->net);
+    opt->squares = calloc((size_t)opt->slices + 1, sizeof *opt->squares);
+    if (!opt->squares)
+        return fail(why, E_MEMORY, "no memory for an optimiser");
+    opt->device_squares = be->ops->alloc(be, (size_t)opt->slices, why);
+    return opt->device_squares ? 0 : -E_MEMORY;
 }
 
 int optim_open(struct optimizer **out, struct net *net, const char *name, const struct optim_settings *s,
@@ -46,30 +143,29 @@ int optim_open(struct optimizer **out, struct net *net, const char *name, const 
         return fail(why, E_JOB, "optimiser %s is unknown; expected one of %s", name, optim_names());
     if (net->o.mode != NET_TRAIN)
         return fail(why, E_USAGE, "an optimiser needs a net opened for training");
-    if ((rc = check_settings(s, why)))
+    if ((rc = check_settings(type, s, why)))
         return rc;
     struct optimizer *opt = calloc(1, sizeof *opt);
     if (!opt)
         return fail(why, E_MEMORY, "no memory for an optimiser");
     opt->type = type;
     opt->net = net;
-    opt->settings.momentum = s->momentum;
-    opt->settings.l1 = s->weight_decay_l1;
-    opt->settings.l2 = s->weight_decay_l2;
-    size_t elements = net->elements[STORE_PARAM] * (size_t)type->moments;
-    if (!(opt->moments = net->be->ops->alloc(net->be, elements, why))) {
-        free(opt);
-        return -E_MEMORY;
-    }
+    opt->settings = *s;
+    opt->moment_count = count_moments(type, s);
+    if ((rc = alloc_state(opt, why)))
+        optim_close(&opt);
     *out = opt;
-    return 0;
+    return rc;
 }
 
 void optim_close(struct optimizer **opt)
 {
     if (!*opt)
         return;
-    (*opt)->net->be->ops->free((*opt)->net->be, (*opt)->moments);
+    struct backend *be = (*opt)->net->be;
+    be->ops->free(be, (*opt)->moments);
+    be->ops->free(be, (*opt)->device_squares);
+    free((*opt)->squares);
     free(*opt);
     *opt = NULL;
 }
@@ -85,7 +181,7 @@ int64_t optim_state_size(const struct optimizer *opt)
     for (int i = 0; i < opt->net->param_count; i++)
         if (opt->net->params[i].store == STORE_PARAM)
             size += opt->net->params[i].size;
-    return size * opt->type->moments;
+    return size * opt->moment_count;
 }
 
 /* Where moment m of a parameter lies. */
@@ -100,7 +196,7 @@ static void copy_state(struct optimizer *opt, float *get, const float *set)
 {
     struct backend *be = opt->net->be;
     int64_t done = 0;
-    for (int m = 0; m < opt->type->moments; m++)
+    for (int m = 0; m < opt->moment_count; m++)
         for (int i = 0; i < opt->net->param_count; i++) {
             const struct net_param *p = &opt->net->params[i];
             if (p->store != STORE_PARAM)

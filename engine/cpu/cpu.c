@@ -14,6 +14,7 @@
 #include "engine/cpu/lanes.h"
 #include "engine/cpu/pool.h"
 #include "engine/plan.h"
+#include "engine/ref/updates.h"
 
 enum { SHARD_ROWS = 64, PIECE_ROWS = 4, LARGE_PAGE = 2 << 20 };
 
@@ -48,7 +49,7 @@ static const struct kernel kernels[OPS] = {
     [OP_CROSS_ENTROPY] = {cpu_cross_entropy, NULL, NULL},
     [OP_MSE] = {cpu_mse, NULL, NULL},
     [OP_LOG_LOSS] = {cpu_log_loss, NULL, NULL},
-    [OP_SGD] = {cpu_sgd, cpu_update_slices, NULL},
+    UPDATE_KERNELS, /* what runs is the instruction set's own: cpu_run */
 };
 
 static int usable_cores(void)
@@ -182,9 +183,12 @@ static void run_operation(struct backend *be, const struct kernel *kernel, const
     pool_run(pool_of(be), items, kernel->items ? 1 : PIECE_ROWS, run_items, &o);
 }
 
+/* Losses and updates: they use no scratch. Updates have no lanes, but the set's kernels are the faster ones. */
 static void cpu_run(struct backend *be, enum op op, const struct call *c, void *scratch)
 {
-    run_operation(be, &kernels[op], c, scratch, 0); /* losses and updates: they use no scratch */
+    bool update = kernels[op].items == update_slices;
+    const struct kernel *table = update ? cpu_lane_kernels(be) : kernels;
+    run_operation(be, &table[op], c, scratch, 0);
 }
 
 /* ---- a plan ---- */

@@ -31,13 +31,11 @@ CPU_KERNEL(cpu_softmax_back);
 CPU_KERNEL(cpu_cross_entropy);
 CPU_KERNEL(cpu_mse);
 CPU_KERNEL(cpu_log_loss);
-CPU_KERNEL(cpu_sgd);
 
 /* Slices of fixed size: never by the number of threads, which would change bits. */
 int64_t cpu_channels(const struct call *c); /* of batch norm */
 int64_t cpu_conv_slices(const struct call *c);
 int64_t cpu_dense_slices(const struct call *c);
-int64_t cpu_update_slices(const struct call *c);
 size_t cpu_conv_scratch(const struct geometry *g);
 
 /* y = f(y) over n values, in place. */

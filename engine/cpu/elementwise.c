@@ -1,10 +1,8 @@
-/* Operations on values one by one or on a row of classes; losses and updates, whose loops ref defines and which
- * cost too little to be written twice. */
+/* Operations on values one by one or on a row of classes; losses, whose loops ref defines and which cost too
+ * little to be written twice. */
 #include "engine/cpu/cpu.h"
 #include "engine/ref/losses.h"
 #include "engine/rng.h"
-
-enum { SLICE_WEIGHTS = 16384 };
 
 void cpu_apply(const struct map *map, float *y, int64_t n)
 {
@@ -125,15 +123,4 @@ CPU_KERNEL(cpu_log_loss)
 CPU_KERNEL(cpu_pick)
 {
     loss_pick(c, begin, end, scratch);
-}
-
-int64_t cpu_update_slices(const struct call *c)
-{
-    return (optim_items(c) + SLICE_WEIGHTS - 1) / SLICE_WEIGHTS;
-}
-
-CPU_KERNEL(cpu_sgd)
-{
-    int64_t last = end * SLICE_WEIGHTS, count = optim_items(c);
-    optim_sgd(c, begin * SLICE_WEIGHTS, last < count ? last : count, scratch);
 }

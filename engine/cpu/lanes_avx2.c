@@ -21,6 +21,8 @@
 
 #include "engine/cpu/lanes_norm.h"
 
+#include "engine/cpu/lanes_update.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #ifdef __clang__

@@ -22,6 +22,8 @@
 
 #include "engine/cpu/lanes_norm.h"
 
+#include "engine/cpu/lanes_update.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #ifdef __clang__

@@ -273,4 +273,5 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_TO_LANES] = {lanes_to, lanes_items, NULL},
     [OP_FROM_LANES] = {lanes_from, lanes_items, NULL},
     [OP_PICK] = {lanes_pick, lanes_items, NULL},
+    UPDATE_KERNELS,
 };

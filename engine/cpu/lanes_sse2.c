@@ -15,4 +15,6 @@
 
 #include "engine/cpu/lanes_norm.h"
 
+#include "engine/cpu/lanes_update.h"
+
 #include "engine/cpu/lanes_other.h"

@@ -6,6 +6,7 @@
 #include "engine/backend_ops.h"
 #include "engine/formula.h"
 #include "engine/ref/losses.h"
+#include "engine/ref/updates.h"
 #include "engine/rng.h"
 
 static void put(real *at, double v, bool add)
@@ -400,5 +401,5 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_CROSS_ENTROPY] = {loss_cross_entropy, NULL, NULL},
     [OP_MSE] = {loss_mse, NULL, NULL},
     [OP_LOG_LOSS] = {loss_log_loss, NULL, NULL},
-    [OP_SGD] = {optim_sgd, optim_items, NULL},
+    UPDATE_KERNELS,
 };

@@ -1,5 +1,4 @@
-/* Losses and optimiser updates, as ref defines them. They cost little and sum in double, so backend cpu uses
- * them as they are. Included by files that choose `real`; see kernels.h. */
+/* Losses, as ref defines them. They cost little and sum in double, so backend cpu uses them as they are. Included by files that choose `real`; see kernels.h. */
 #include <math.h>
 
 #include "engine/backend_ops.h"
@@ -31,7 +30,7 @@ static int64_t largest_target(const struct call *c, int64_t n)
     return best;
 }
 
-/* A row's loss, weight, and whether its answer is right (net.h). */
+/* A row's loss, weight, whether its answer is right (net.h), and that it counted. */
 static void put_sums(const struct call *c, int64_t n, double loss, double weight)
 {
     int64_t k = c->g->loss.outputs;
@@ -42,6 +41,7 @@ static void put_sums(const struct call *c, int64_t n, double loss, double weight
     sums[0] = (real)loss;
     sums[1] = (real)weight;
     sums[2] = (real)(right && x[0] == x[0]);
+    sums[3] = 1;
 }
 
 static void put_gradient(const struct call *c, int64_t n, int64_t j, double v)
@@ -50,7 +50,35 @@ static void put_gradient(const struct call *c, int64_t n, int64_t j, double v)
         ((real *)c->out[0])[n * c->g->loss.outputs + j] = (real)v;
 }
 
-/* loss = sum over j of t[j] (log sum over k of e^x[k] - x[j]);  dx[j] = softmax(x)[j] sum of t - t[j]. Weight 1. */
+/* A row whose label says that it does not count: no loss, no weight, no gradient. */
+static bool leave_out(const struct call *c, int64_t n)
+{
+    real *sums = (real *)c->out[1] + n * LOSS_SUMS;
+    if (!c->g->loss.ignores || !c->g->loss.labels ||
+        (double)((const real *)c->in[1])[n] != c->g->loss.ignored)
+        return false;
+    for (int64_t j = 0; j < c->g->loss.outputs; j++)
+        put_gradient(c, n, j, 0);
+    for (int i = 0; i < LOSS_SUMS; i++)
+        sums[i] = 0;
+    return true;
+}
+
+/* Weight of class (cross entropy) or of the positive targets of output (log loss) j. */
+static double weight_at(const struct call *c, int64_t j)
+{
+    return c->in[2] ? (double)((const real *)c->in[2])[j] : 1;
+}
+
+/* q[j] = v[j] ((1 - s) t[j] + s / K): the target, smoothed by s, times its class's weight v. */
+static double smoothed_at(const struct call *c, int64_t n, int64_t j)
+{
+    double s = c->g->loss.smoothing;
+    return weight_at(c, j) * ((1 - s) * target_at(c, n, j) + s / (double)c->g->loss.outputs);
+}
+
+/* loss = sum over j of q[j] (log sum over k of e^x[k] - x[j]);  dx[j] = softmax(x)[j] sum of q - q[j].
+ * Weight: of the label's class; with targets 1. As torch.nn.CrossEntropyLoss. */
 static void loss_cross_entropy(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t k = c->g->loss.outputs;
@@ -58,16 +86,18 @@ static void loss_cross_entropy(const struct call *c, int64_t begin, int64_t end,
     for (int64_t n = begin; n < end; n++) {
         const real *x = (const real *)c->in[0] + n * k;
         double most = (double)x[largest_output(x, k)], sum = 0, loss = 0, total = 0;
+        if (leave_out(c, n))
+            continue;
         for (int64_t j = 0; j < k; j++)
             sum += exp((double)x[j] - most);
         for (int64_t j = 0; j < k; j++) {
-            double t = target_at(c, n, j);
-            total += t;
-            loss += t != 0 ? t * (log(sum) + most - (double)x[j]) : 0;
+            double q = smoothed_at(c, n, j);
+            total += q;
+            loss += q != 0 ? q * (log(sum) + most - (double)x[j]) : 0;
         }
         for (int64_t j = 0; j < k; j++)
-            put_gradient(c, n, j, exp((double)x[j] - most) / sum * total - target_at(c, n, j));
-        put_sums(c, n, loss, 1);
+            put_gradient(c, n, j, exp((double)x[j] - most) / sum * total - smoothed_at(c, n, j));
+        put_sums(c, n, loss, c->g->loss.labels ? weight_at(c, (int64_t)((const real *)c->in[1])[n]) : 1);
     }
 }
 
@@ -87,8 +117,8 @@ static void loss_mse(const struct call *c, int64_t begin, int64_t end, void *scr
     }
 }
 
-/* loss = sum over j of the binary cross entropy of logit x[j];  dx[j] = sigmoid(x[j]) - t[j]. Weight: the
- * number of outputs. */
+/* loss = sum over j of the binary cross entropy of logit x[j] (formula.h), positive targets weighing v[j].
+ * Weight: the number of outputs. As torch.nn.BCEWithLogitsLoss(pos_weight=v). */
 static void loss_log_loss(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t k = c->g->loss.outputs;
@@ -97,8 +127,9 @@ static void loss_log_loss(const struct call *c, int64_t begin, int64_t end, void
         double loss = 0;
         for (int64_t j = 0; j < k; j++) {
             real x = ((const real *)c->in[0])[n * k + j], t = (real)target_at(c, n, j);
-            loss += (double)formula_log_loss(x, t);
-            put_gradient(c, n, j, (double)(formula_sigmoid(x) - t));
+            real v = (real)weight_at(c, j);
+            loss += (double)formula_log_loss(x, t, v);
+            put_gradient(c, n, j, (double)formula_log_loss_back(x, t, v));
         }
         put_sums(c, n, loss, (double)k);
     }
@@ -116,23 +147,4 @@ static void loss_pick(const struct call *c, int64_t begin, int64_t end, void *sc
         for (int64_t j = 0; j < k; j++)
             dx[j] = (c->add ? dx[j] : 0) + (j == chosen);
     }
-}
-
-/* moment = momentum moment + g;  w -= lr moment (PyTorch's, not Nesterov's) */
-static void optim_sgd(const struct call *c, int64_t begin, int64_t end, void *scratch)
-{
-    real *restrict w = c->out[0], *restrict moment = c->out[1];
-    const real *restrict dw = c->in[0];
-    real scale = (real)c->g->update.scale, lr = (real)c->g->update.lr, mu = (real)c->g->update.momentum;
-    real l1 = (real)c->g->update.l1, l2 = (real)c->g->update.l2;
-    (void)scratch;
-    for (int64_t i = begin; i < end; i++) {
-        moment[i] = mu * moment[i] + formula_decayed(dw[i], w[i], scale, l1, l2);
-        w[i] -= lr * moment[i];
-    }
-}
-
-static int64_t optim_items(const struct call *c)
-{
-    return c->g->update.count;
 }

@@ -1,12 +1,11 @@
 /* Every layer and loss on ref64, the double build of the reference, against central finite differences of its
- * own loss. The tables of layers, losses and optimisers are walked: one without a case fails.
+ * own loss. The tables of layers and losses are walked: one without a case fails. Optimisers: optim_test.c.
  * Kinks: where differences at two widths disagree, relu or a maximum changed sides between them; such points are
  * counted and must stay few. */
 #include "engine/layer.h"
 #include "engine/loss_type.h"
 #include "engine/net.h"
 #include "engine/net_inside.h"
-#include "engine/optim.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,11 +120,37 @@ static const struct gradient_case cases[] = {
      "input: [5]\nlayers:\n  - {dense: {units: 4}, name: a}\n  - dense: {units: 6}\n"
      "  - {dense: {units: 3}, from: [a]}\n",
      true, 1e-6},
-    {"cross entropy, targets", "cross_entropy", "input: [5]\nlayers:\n" LAST, false, 1e-6},
-    {"log loss, many labels", "log_loss", "input: [5]\nlayers:\n" LAST, false, 1e-6},
-    {"log loss, one output", "log_loss", "input: [5]\nlayers:\n  - dense: {units: 1}\n", true, 1e-6},
 };
 enum { CASES = sizeof cases / sizeof *cases, ROWS = 3 };
+
+/* Losses, with what can be set of them. */
+#define THREE "input: [5]\nlayers:\n" LAST
+#define ONE   "input: [5]\nlayers:\n  - dense: {units: 1}\n"
+struct loss_case {
+    struct gradient_case base;
+    struct loss_settings settings;
+};
+
+static const float weights[] = {0.5f, 2, 3};
+
+static const struct loss_case loss_cases[] = {
+    {{"cross entropy", "cross_entropy", THREE, true, 1e-6}, {0}},
+    {{"cross entropy, targets", "cross_entropy", THREE, false, 1e-6}, {0}},
+    {{"cross entropy, class weights, smooth", "cross_entropy", THREE, true, 1e-6},
+     {.weights = weights, .weight_count = 3, .label_smoothing = 0.2}},
+    {{"cross entropy, targets, class weights, smooth", "cross_entropy", THREE, false, 1e-6},
+     {.weights = weights, .weight_count = 3, .label_smoothing = 0.2}},
+    {{"cross entropy, ignored label", "cross_entropy", THREE, true, 1e-6},
+     {.label_smoothing = 0.1, .ignores = true, .ignored_label = 1}},
+    {{"mse", "mse", THREE, false, 1e-6}, {0}},
+    {{"mse, one output", "mse", ONE, true, 1e-6}, {0}},
+    {{"log loss, many labels", "log_loss", THREE, false, 1e-6}, {0}},
+    {{"log loss, positive weights", "log_loss", THREE, false, 1e-6}, {.weights = weights, .weight_count = 3}},
+    {{"log loss, one output", "log_loss", ONE, true, 1e-6}, {0}},
+    {{"log loss, one output, positive weight", "log_loss", ONE, true, 1e-6},
+     {.weights = weights, .weight_count = 1}},
+};
+enum { LOSS_CASES = sizeof loss_cases / sizeof *loss_cases };
 
 struct subject {
     struct backend *be;
@@ -149,7 +174,8 @@ static float coarse(struct rng *r)
     return (float)((double)((int)rng_below(r, 4096) - 2048) / 4096.0);
 }
 
-static void open_subject(struct subject *s, const struct gradient_case *t)
+static void open_subject(struct subject *s, const struct gradient_case *t,
+                         const struct loss_settings *settings)
 {
     struct fail why = {0};
     struct net_options o = {NET_TRAIN, ROWS, 3};
@@ -160,6 +186,8 @@ static void open_subject(struct subject *s, const struct gradient_case *t)
     check(network_parse(&s->graph, t->name, t->network, strlen(t->network), &why), &why, t->name);
     check(backend_open(&s->be, "ref64", 1, &why), &why, t->name);
     check(net_open(&s->net, s->be, s->graph, &o, &why), &why, t->name);
+    if (settings)
+        check(net_set_loss(s->net, s->loss, settings, &why), &why, t->name);
     for (int64_t i = 0; i < ROWS * net_input_size(s->net); i++)
         net_input(s->net)[i] = coarse(&r);
     for (int i = 0; i < net_param_count(s->net); i++) {
@@ -237,13 +265,13 @@ static int check_param(struct subject *s, const struct gradient_case *t, int par
     return kinks;
 }
 
-static void check_gradients(const struct gradient_case *t)
+static void check_gradients(const struct gradient_case *t, const struct loss_settings *settings)
 {
     struct subject s;
     struct fail why = {0};
     int kinks = 0, count;
     int64_t values = 0;
-    open_subject(&s, t);
+    open_subject(&s, t, settings);
     count = net_param_count(s.net);
     float **gradients = calloc((size_t)count, sizeof *gradients);
     assert_non_null(gradients);
@@ -271,7 +299,9 @@ static void gradients_equal_differences(void **state)
 {
     (void)state;
     for (int i = 0; i < CASES; i++)
-        check_gradients(&cases[i]);
+        check_gradients(&cases[i], NULL);
+    for (int i = 0; i < LOSS_CASES; i++)
+        check_gradients(&loss_cases[i].base, &loss_cases[i].settings);
 }
 
 static bool has_layer(const struct gradient_case *t, const char *type)
@@ -298,82 +328,40 @@ static void every_layer_and_loss_has_a_case(void **state)
     }
     for (const struct loss_type *loss = loss_types; loss->name; loss++) {
         bool found = false;
-        for (int i = 0; i < CASES; i++)
-            found = found || !strcmp(cases[i].loss, loss->name);
+        for (int i = 0; i < LOSS_CASES; i++)
+            found = found || !strcmp(loss_cases[i].base.loss, loss->name);
         if (!found)
             fail_msg("no case for %s", loss->name);
         assert_non_null(strstr(loss_names(), loss->name));
     }
 }
 
-/* ---- optimisers, against their formula written out ---- */
+/* ---- what losses refuse ---- */
 
-struct optim_case {
-    const char *name;
-    struct optim_settings settings;
-};
-
-static const struct optim_case optim_cases[] = {
-    {"sgd", {0, 0, 0}},
-    {"sgd", {0.9, 0, 0}},
-    {"sgd", {0.9, 0.01, 0.03}},
-};
-enum { OPTIM_CASES = sizeof optim_cases / sizeof *optim_cases, STEPS = 3 };
-
-static void step_by_hand(const struct optim_settings *o, double lr, double scale, const float *gradient,
-                         double *w, double *moment, int64_t n)
+static void losses_say_what_is_wrong(void **state)
 {
-    for (int64_t i = 0; i < n; i++) {
-        double sign = w[i] > 0 ? 1 : w[i] < 0 ? -1 : 0;
-        double g = (double)gradient[i] / scale + o->weight_decay_l1 * sign + o->weight_decay_l2 * w[i];
-        moment[i] = o->momentum * moment[i] + g;
-        w[i] -= lr * moment[i];
-    }
-}
-
-static void check_optimizer(const struct optim_case *t)
-{
-    struct subject s;
-    struct fail why = {0};
-    struct optimizer *opt = NULL;
-    float values[64], gradient[64];
-    double w[64], moment[64] = {0};
-    open_subject(&s, &cases[CASES - 3]);
-    check(optim_open(&opt, s.net, t->name, &t->settings, &why), &why, t->name);
-    int64_t n = shape_size(net_param_shape(s.net, 0));
-    assert_true(n <= 64);
-    check(net_param_get(s.net, 0, values, &why), &why, t->name);
-    for (int64_t i = 0; i < n; i++)
-        w[i] = (double)values[i];
-    for (int step = 0; step < STEPS; step++) {
-        loss_of(&s, t->name);
-        check(net_gradient_get(s.net, 0, gradient, &why), &why, t->name);
-        step_by_hand(&t->settings, 0.25, ROWS, gradient, w, moment, n);
-        check(net_step(s.net, opt, 0.25, ROWS, &why), &why, t->name);
-    }
-    check(net_param_get(s.net, 0, values, &why), &why, t->name);
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs((double)values[i] - w[i]) <= 1e-6))
-            fail_msg("%s: weight %lld is %.9g, expected %.9g", t->name, (long long)i, (double)values[i],
-                     w[i]);
-    assert_int_equal(optim_steps(opt), STEPS);
-    optim_close(&opt);
-    close_subject(&s);
-}
-
-static void optimisers_follow_their_formula(void **state)
-{
+    static const float bad[] = {1, -1, 1}, none[] = {0, 0, 0}, nan[] = {1, 1, NAN};
+    static const struct {
+        const char *loss, *said;
+        struct loss_settings settings;
+    } wrong[] = {
+        {"cross_entropy", "class_weights: 2 numbers", {.weights = weights, .weight_count = 2}},
+        {"cross_entropy", "number 2 is -1", {.weights = bad, .weight_count = 3}},
+        {"log_loss", "positive_weights: number 3 is", {.weights = nan, .weight_count = 3}},
+        {"cross_entropy", "all are 0", {.weights = none, .weight_count = 3}},
+        {"mse", "no weights", {.weights = weights, .weight_count = 3}},
+        {"cross_entropy", "label_smoothing 1", {.label_smoothing = 1}},
+        {"cross_entropy", "label_smoothing", {.label_smoothing = NAN}},
+        {"mse", "label_smoothing", {.label_smoothing = 0.1}},
+        {"log_loss", "ignore_label", {.ignores = true}},
+    };
     (void)state;
-    for (const struct optim_type *type = optim_types; type->name; type++) {
-        bool found = false;
-        for (int i = 0; i < OPTIM_CASES; i++)
-            found = found || !strcmp(optim_cases[i].name, type->name);
-        if (!found)
-            fail_msg("no case for %s", type->name);
-        assert_non_null(strstr(optim_names(), type->name));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct fail why = {0};
+        int rc = loss_check(loss_find(wrong[i].loss), &wrong[i].settings, 3, &why);
+        if (rc != -E_JOB || !strstr(why.text, wrong[i].said))
+            fail_msg("case %zu gave %d: %s", i, rc, why.text);
     }
-    for (int i = 0; i < OPTIM_CASES; i++)
-        check_optimizer(&optim_cases[i]);
 }
 
 int main(void)
@@ -381,7 +369,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layer_and_loss_has_a_case),
         cmocka_unit_test(gradients_equal_differences),
-        cmocka_unit_test(optimisers_follow_their_formula),
+        cmocka_unit_test(losses_say_what_is_wrong),
     };
     return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
 }

@@ -90,7 +90,7 @@ static void open_rig(struct rig *rig, const char *backend, int threads, int max_
     check(network_parse(&rig->graph, "rig.yaml", network, sizeof network - 1, &why), &why);
     check(backend_open(&rig->be, backend, threads, &why), &why);
     check(net_open(&rig->net, rig->be, rig->graph, &o, &why), &why);
-    struct optim_settings s = {0.9, 0.0001, 0.0005};
+    struct optim_settings s = {.momentum = 0.9, .weight_decay_l1 = 0.0001, .weight_decay_l2 = 0.0005};
     check(optim_open(&rig->opt, rig->net, "sgd", &s, &why), &why);
 }
 
@@ -385,8 +385,8 @@ static void mistakes_are_named(void **state)
            "label -1");
     expect(net_evaluate(rig.net, loss, 4, &(struct target){labels, targets}, &sum, &why), E_USAGE, &why,
            "either");
-    expect(optim_open(&opt, rig.net, "adam", &(struct optim_settings){0}, &why), E_JOB, &why, "sgd");
-    expect(optim_open(&opt, rig.net, "sgd", &(struct optim_settings){2, 0, 0}, &why), E_JOB, &why,
+    expect(optim_open(&opt, rig.net, "lion", &(struct optim_settings){0}, &why), E_JOB, &why, "sgd");
+    expect(optim_open(&opt, rig.net, "sgd", &(struct optim_settings){.momentum = 2}, &why), E_JOB, &why,
            "momentum");
     expect(net_step(rig.net, rig.opt, 0.1, 0, &why), E_JOB, &why, "weight 0");
     assert_null(loss_find("hinge"));

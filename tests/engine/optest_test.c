@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum special { PLAIN, NANS, INFS, EQUALS, FAR };
+enum special { PLAIN, NANS, INFS, EQUALS, FAR, WEIGHTED /* a loss with weights */ };
 
 struct op_case {
     const char *name;
@@ -159,12 +159,27 @@ struct op_case {
         "NaN", op, {.norm = {40, 3, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, t, NANS                  \
     }
 
-#define LOSS_CASES(op, t)                                                                                   \
-    {"labels", op, {.loss = {10, true}}, 0, t, PLAIN}, {"targets", op, {.loss = {10, false}}, 0, t, PLAIN}, \
-        {"127 outputs", op, {.loss = {127, true}}, 0, t, PLAIN},                                            \
-    {                                                                                                       \
-        "NaN", op, {.loss = {10, true}}, 0, t, NANS                                                         \
+#define LOSS(...)               \
+    {                           \
+        .loss = { __VA_ARGS__ } \
     }
+#define LOSS_CASES(op, t)                                                       \
+    {"labels", op, LOSS(.outputs = 10, .labels = true), 0, t, PLAIN},           \
+        {"targets", op, LOSS(.outputs = 10), 0, t, PLAIN},                      \
+        {"127 outputs", op, LOSS(.outputs = 127, .labels = true), 0, t, PLAIN}, \
+        {"-inf", op, LOSS(.outputs = 10, .labels = true), 0, t, INFS},          \
+    {                                                                           \
+        "NaN", op, LOSS(.outputs = 10, .labels = true), 0, t, NANS              \
+    }
+
+/* Count, lr, scale, and what the update looks at. */
+#define UPDATE(...)               \
+    {                             \
+        .update = { __VA_ARGS__ } \
+    }
+#define DECAYED .count = 40000, .lr = 0.05, .scale = 0.25, .l1 = 0.01, .l2 = 0.02
+#define SMALL   .count = 17, .lr = 0.05, .scale = 1
+#define ADAM    .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-3, .correction1 = 0.1, .correction2 = 0.01
 
 static const struct op_case cases[] = {
     CONV_CASES(OP_CONV, 1e-5),
@@ -207,11 +222,33 @@ static const struct op_case cases[] = {
     {"5 classes of 6 pixels", OP_SOFTMAX_BACK, {.softmax = {5, 6}}, 30, 1e-5, PLAIN},
     LOSS_CASES(OP_CROSS_ENTROPY, 1e-6),
     LOSS_CASES(OP_MSE, 1e-6),
-    {"one output", OP_MSE, {.loss = {1, true}}, 0, 1e-6, PLAIN},
+    {"one output", OP_MSE, LOSS(.outputs = 1, .labels = true), 0, 1e-6, PLAIN},
     LOSS_CASES(OP_LOG_LOSS, 1e-6),
-    {"one output", OP_LOG_LOSS, {.loss = {1, true}}, 0, 1e-6, PLAIN},
-    {"decayed", OP_SGD, {.update = {40000, 0.05, 0.25, 0.9, 0.01, 0.02}}, 0, 1e-6, PLAIN},
-    {"plain", OP_SGD, {.update = {17, 0.05, 1, 0, 0, 0}}, 0, 1e-6, PLAIN},
+    {"one output", OP_LOG_LOSS, LOSS(.outputs = 1, .labels = true), 0, 1e-6, PLAIN},
+    {"weights", OP_LOG_LOSS, LOSS(.outputs = 10), 0, 1e-6, WEIGHTED},
+    {"weights", OP_CROSS_ENTROPY, LOSS(.outputs = 10, .labels = true), 0, 1e-6, WEIGHTED},
+    {"weights, smooth targets", OP_CROSS_ENTROPY, LOSS(.outputs = 10, .smoothing = 0.2), 0, 1e-6, WEIGHTED},
+    {"ignored label, smooth", OP_CROSS_ENTROPY,
+     LOSS(.outputs = 3, .labels = true, .ignores = true, .ignored = 1, .smoothing = 0.1), 0, 1e-6, WEIGHTED},
+    {"decayed", OP_SGD, UPDATE(DECAYED, .momentum = 0.9), 0, 1e-6, PLAIN},
+    {"nesterov", OP_SGD, UPDATE(DECAYED, .momentum = 0.9, .nesterov = true), 0, 1e-6, PLAIN},
+    {"plain", OP_SGD, UPDATE(SMALL), 0, 1e-6, PLAIN},
+    {"NaN", OP_SGD, UPDATE(SMALL, .momentum = 0.5), 0, 1e-6, NANS},
+    {"decayed", OP_ADAM, UPDATE(DECAYED, ADAM), 0, 1e-6, PLAIN},
+    {"NaN", OP_ADAM, UPDATE(SMALL, ADAM), 0, 1e-6, NANS},
+    {"decayed", OP_ADAMW, UPDATE(DECAYED, ADAM), 0, 1e-6, PLAIN},
+    {"NaN", OP_ADAMW, UPDATE(SMALL, ADAM), 0, 1e-6, NANS},
+    {"decayed", OP_RMSPROP, UPDATE(DECAYED, ADAM), 0, 1e-6, PLAIN},
+    {"momentum", OP_RMSPROP, UPDATE(DECAYED, ADAM, .momentum = 0.9), 0, 1e-6, PLAIN},
+    {"centered", OP_RMSPROP, UPDATE(DECAYED, ADAM, .centered = true), 0, 1e-6, PLAIN},
+    {"centered, momentum", OP_RMSPROP, UPDATE(SMALL, ADAM, .momentum = 0.9, .centered = true), 0, 1e-6,
+     PLAIN},
+    {"NaN", OP_RMSPROP, UPDATE(SMALL, ADAM, .momentum = 0.9, .centered = true), 0, 1e-6, NANS},
+    {"decayed", OP_ADAGRAD, UPDATE(DECAYED, ADAM), 0, 1e-6, PLAIN},
+    {"NaN", OP_ADAGRAD, UPDATE(SMALL, ADAM), 0, 1e-6, NANS},
+    {"three slices", OP_SQUARES, UPDATE(DECAYED), 0, 1e-6, PLAIN},
+    {"less than one", OP_SQUARES, UPDATE(SMALL), 0, 1e-6, PLAIN},
+    {"NaN", OP_SQUARES, UPDATE(SMALL), 0, 1e-6, NANS},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -255,8 +292,20 @@ static struct sizes norm_sizes(const struct op_case *t, int64_t n)
     }
 }
 
+static bool is_update(enum op op)
+{
+    return op >= OP_SGD && op <= OP_ADAGRAD;
+}
+
+static int moments(const struct op_case *t)
+{
+    int own = t->op == OP_SGD ? 0 : t->op == OP_ADAM || t->op == OP_ADAMW ? 2 : 1;
+    return own + (t->g.update.momentum > 0) + t->g.update.centered;
+}
+
 static struct sizes sizes_of(const struct op_case *t, int64_t n)
 {
+    int64_t w = t->g.update.count;
     int64_t in = t->g.dense.in, out = t->g.dense.out, k = t->g.loss.outputs, row = n * t->row;
     switch (t->op) {
     case OP_DENSE:
@@ -287,9 +336,16 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
     case OP_CROSS_ENTROPY:
     case OP_MSE:
     case OP_LOG_LOSS:
-        return (struct sizes){{n * k, n * LOSS_SUMS}, {n * k, t->g.loss.labels ? n : n * k}};
+        return (struct sizes){{n * k, n * LOSS_SUMS},
+                              {n * k, t->g.loss.labels ? n : n * k, t->special == WEIGHTED ? k : 0}};
     case OP_SGD:
-        return (struct sizes){{t->g.update.count, t->g.update.count}, {t->g.update.count}};
+    case OP_ADAM:
+    case OP_ADAMW:
+    case OP_RMSPROP:
+    case OP_ADAGRAD:
+        return (struct sizes){{w, w * moments(t), w}, {0}};
+    case OP_SQUARES:
+        return (struct sizes){{(w + UPDATE_SLICE - 1) / UPDATE_SLICE}, {w}};
     default:
         return conv_sizes(t, n);
     }
@@ -479,7 +535,9 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
         for (int k = 0; size.out[i] && k < 2; k++) {
             out[k][i] = malloc((size_t)size.out[i] * sizeof(float));
             assert_non_null(out[k][i]);
-            fill(out[k][i], size.out[i], &r, PLAIN);
+            fill(out[k][i], size.out[i], &r, is_update(t->op) && i == 2 ? t->special : PLAIN);
+            for (int64_t e = 0; is_update(t->op) && i == 1 && e < size.out[i]; e++)
+                out[k][i][e] = 0.5f + 0.01f * out[k][i][e]; /* squares, larger than the mean's square */
             if (k)
                 memcpy(out[1][i], out[0][i], (size_t)size.out[i] * sizeof(float));
         }
@@ -510,7 +568,12 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
 
 static bool sums_into_parameters(enum op op)
 {
-    return op == OP_CONV_DW || op == OP_DENSE_DW || op == OP_SGD;
+    return op == OP_CONV_DW || op == OP_DENSE_DW || is_update(op);
+}
+
+static bool only_assigns(enum op op)
+{
+    return is_loss(op) || op == OP_SQUARES;
 }
 
 static bool relays(enum op op)
@@ -530,7 +593,8 @@ static void every_case_agrees(void **state)
         for (int b = 0; b < 5; b++) {
             if (!sums_into_parameters(cases[i].op))
                 check_case(NULL, cpu, ref, &cases[i], batches[b], false);
-            if (!is_loss(cases[i].op) && !(cases[i].op == OP_CONV && !strcmp(cases[i].name, "conv and relu")))
+            if (!only_assigns(cases[i].op) &&
+                !(cases[i].op == OP_CONV && !strcmp(cases[i].name, "conv and relu")))
                 check_case(NULL, cpu, ref, &cases[i], batches[b], true);
         }
     backend_close(&cpu);
@@ -558,7 +622,8 @@ static void every_case_agrees_at_sixteen_lanes(void **state)
             for (int b = 0; sets[s].kernels[cases[i].op].run && b < 5; b++) {
                 if (!sums_into_parameters(cases[i].op))
                     check_case(&sets[s].kernels[cases[i].op], NULL, ref, &cases[i], batches[b], false);
-                if (strcmp(cases[i].name, "conv and relu") && !relays(cases[i].op))
+                if (strcmp(cases[i].name, "conv and relu") && !relays(cases[i].op) &&
+                    !only_assigns(cases[i].op))
                     check_case(&sets[s].kernels[cases[i].op], NULL, ref, &cases[i], batches[b], true);
             }
     }

@@ -1,0 +1,163 @@
+/* Optimiser updates and the sum of squares, as ref defines them, and as PyTorch: once for all backends of the
+ * host. Included by files that choose `real`: ref/kernels.h, and cpu/lanes_update.h for each instruction set.
+ * Work is cut into slices of fixed size, so that bits do not depend on the number of threads. An update reads
+ * dw and leaves it zero, for the next step's sums. t counts steps from 1; g = dw scale + decay(w). */
+#ifndef ENGINE_REF_UPDATES_H
+#define ENGINE_REF_UPDATES_H
+
+#include "engine/backend_ops.h"
+#include "engine/formula.h"
+
+enum { UPDATE_SUMS = 16 };
+
+static int64_t update_slices(const struct call *c)
+{
+    return (c->g->update.count + UPDATE_SLICE - 1) / UPDATE_SLICE;
+}
+
+static int64_t update_end(const struct call *c, int64_t slice)
+{
+    return slice * UPDATE_SLICE < c->g->update.count ? slice * UPDATE_SLICE : c->g->update.count;
+}
+
+/* m = mu m + g;  w -= lr m, or, Nesterov's, w -= lr (g + mu m). Without mu there is no m. */
+static void update_sgd(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct update *u = &c->g->update;
+    real *restrict w = c->out[0], *restrict m = c->out[1], *restrict dw = c->out[2];
+    real scale = (real)u->scale, lr = (real)u->lr, mu = (real)u->momentum, l1 = (real)u->l1, l2 = (real)u->l2;
+    int64_t last = update_end(c, end);
+    bool nesterov = u->nesterov;
+    (void)scratch;
+    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+        real g = dw[i] * scale + formula_decay(w[i], l1, l2), v = g;
+        dw[i] = 0;
+        if (m) {
+            m[i] = v = mu * m[i] + g;
+            v = nesterov ? g + mu * v : v;
+        }
+        w[i] -= lr * v;
+    }
+}
+
+/* m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + e).
+ * Adam decays the gradient; AdamW the weight, apart: w -= lr decay(w) before all else, with g = dw scale. */
+static inline void update_adam_any(const struct call *c, int64_t begin, int64_t end, bool apart)
+{
+    const struct update *u = &c->g->update;
+    real *restrict w = c->out[0], *restrict m = c->out[1], *restrict v = m + u->count,
+                   *restrict dw = c->out[2];
+    real scale = (real)u->scale, l1 = (real)(apart ? u->lr * u->l1 : u->l1),
+         l2 = (real)(apart ? u->lr * u->l2 : u->l2);
+    real b1 = (real)u->beta1, b2 = (real)u->beta2, rest1 = (real)(1 - u->beta1), rest2 = (real)(1 - u->beta2);
+    real lr = (real)(u->lr / u->correction1), root = (real)(1 / sqrt(u->correction2)), e = (real)u->epsilon;
+    int64_t last = update_end(c, end);
+    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+        real decay = formula_decay(w[i], l1, l2), g = dw[i] * scale + (apart ? 0 : decay);
+        real before = w[i] - (apart ? decay : 0);
+        dw[i] = 0;
+        m[i] = b1 * m[i] + rest1 * g;
+        v[i] = b2 * v[i] + rest2 * g * g;
+        w[i] = before - lr * m[i] / (FORMULA_SQRT(v[i]) * root + e);
+    }
+}
+
+static void update_adam(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    (void)scratch;
+    update_adam_any(c, begin, end, false);
+}
+
+static void update_adamw(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    (void)scratch;
+    update_adam_any(c, begin, end, true);
+}
+
+/* v = a v + (1 - a) g^2;  d = g / (sqrt(v) + e), or, centered, with h = a h + (1 - a) g, g / (sqrt(v - h^2) + e);
+ * w -= lr d, or, with momentum, m = mu m + d;  w -= lr m. Moments: v, then h, then m, those that there are.
+ * v - h^2 is a variance: what rounding makes negative is 0. */
+static inline void update_rmsprop_any(const struct call *c, int64_t begin, int64_t end, bool centered,
+                                      bool momentum)
+{
+    const struct update *u = &c->g->update;
+    real *restrict w = c->out[0], *restrict v = c->out[1], *restrict h = centered ? v + u->count : NULL,
+                   *restrict m = momentum ? v + (centered ? 2 : 1) * u->count : NULL,
+                   *restrict dw = c->out[2];
+    real scale = (real)u->scale, l1 = (real)u->l1, l2 = (real)u->l2, lr = (real)u->lr, mu = (real)u->momentum;
+    real a = (real)u->beta2, rest = (real)(1 - u->beta2), e = (real)u->epsilon;
+    int64_t last = update_end(c, end);
+    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+        real g = dw[i] * scale + formula_decay(w[i], l1, l2), d;
+        dw[i] = 0;
+        v[i] = d = a * v[i] + rest * g * g;
+        if (centered) {
+            h[i] = a * h[i] + rest * g;
+            d -= h[i] * h[i];
+            d = d < 0 ? 0 : d;
+        }
+        d = g / (FORMULA_SQRT(d) + e);
+        if (momentum)
+            m[i] = d = mu * m[i] + d;
+        w[i] -= lr * d;
+    }
+}
+
+static void update_rmsprop(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    bool momentum = c->g->update.momentum > 0;
+    (void)scratch;
+    if (c->g->update.centered && momentum)
+        update_rmsprop_any(c, begin, end, true, true);
+    else if (c->g->update.centered)
+        update_rmsprop_any(c, begin, end, true, false);
+    else if (momentum)
+        update_rmsprop_any(c, begin, end, false, true);
+    else
+        update_rmsprop_any(c, begin, end, false, false);
+}
+
+/* v += g^2;  w -= lr g / (sqrt(v) + e) */
+static void update_adagrad(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct update *u = &c->g->update;
+    real *restrict w = c->out[0], *restrict v = c->out[1], *restrict dw = c->out[2];
+    real scale = (real)u->scale, l1 = (real)u->l1, l2 = (real)u->l2, lr = (real)u->lr, e = (real)u->epsilon;
+    int64_t last = update_end(c, end);
+    (void)scratch;
+    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+        real g = dw[i] * scale + formula_decay(w[i], l1, l2);
+        dw[i] = 0;
+        v[i] += g * g;
+        w[i] -= lr * g / (FORMULA_SQRT(v[i]) + e);
+    }
+}
+
+/* sums[slice] = sum of dw[i]^2, in double and in this order: UPDATE_SUMS sums of every UPDATE_SUMSth, then those
+ * one after another. */
+static void update_squares(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const real *restrict dw = c->in[0];
+    (void)scratch;
+    for (int64_t slice = begin; slice < end; slice++) {
+        double sums[UPDATE_SUMS] = {0}, sum = 0;
+        int64_t i = slice * UPDATE_SLICE, last = update_end(c, slice + 1);
+        for (; i + UPDATE_SUMS <= last; i += UPDATE_SUMS)
+            for (int k = 0; k < UPDATE_SUMS; k++)
+                sums[k] += (double)dw[i + k] * (double)dw[i + k];
+        for (int k = 0; i < last; i++, k++)
+            sums[k] += (double)dw[i] * (double)dw[i];
+        for (int k = 0; k < UPDATE_SUMS; k++)
+            sum += sums[k];
+        ((real *)c->out[0])[slice] = (real)sum;
+    }
+}
+
+/* Rows of a table of kernels. */
+#define UPDATE_KERNELS                                                                                      \
+    [OP_SGD] = {update_sgd, update_slices, NULL}, [OP_ADAM] = {update_adam, update_slices, NULL},           \
+    [OP_ADAMW] = {update_adamw, update_slices, NULL}, [OP_RMSPROP] = {update_rmsprop, update_slices, NULL}, \
+    [OP_ADAGRAD] = {update_adagrad, update_slices, NULL},                                                   \
+    [OP_SQUARES] = {update_squares, update_slices, NULL}
+
+#endif
