@@ -4,7 +4,8 @@
  *   onnx_read.c          the model around the operators: input, output, order
  *   onnx_values.c        what names stand for, the layers that are added
  *   onnx_operators.c     one row an operator: ONNX node -> layer
- *   onnx_activations.c, onnx_linear.c, onnx_windows.c, onnx_shapes.c   families of operators
+ *   onnx_activations.c, onnx_linear.c, onnx_windows.c, onnx_norm.c, onnx_shapes.c,
+ *   onnx_axes.c          families of operators
  *   onnx_patterns.c      functions that are several nodes, both ways
  *   onnx_fold.c, onnx_fold_float.c   nodes that are computed while the file is read
  *   onnx_meta.c          labels, preprocessing and metadata, both ways
@@ -17,9 +18,9 @@
 #include "engine/graph.h"
 #include "engine/layer.h"
 
-/* What is written, and what may be read. The newest operator sets change only types that we do not compute
- * with; an operator whose meaning changed says so in its row. */
-enum { ONNX_IR = 8, ONNX_OPSET = 17, ONNX_OPSET_OLDEST = 7, ONNX_OPSET_NEWEST = 24 };
+/* What is written, and what may be read: each operator's row says from which operator set on. The newest sets change
+ * only types that we do not compute with. Tested with files of 6 to 17. */
+enum { ONNX_IR = 8, ONNX_OPSET = 17, ONNX_OPSET_OLDEST = 1, ONNX_OPSET_NEWEST = 24 };
 
 #define ONNX_PRODUCER "millrace"
 /* Nodes that one layer needs beside its own are called after it: "dense1/flatten", "conv1/activation". In
@@ -240,6 +241,11 @@ int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct 
 int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_match *match,
                         struct fail *why);
 
+/* ---- onnx_norm.c ---- */
+
+int onnx_import_batchnorm(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_global_pool(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+
 /* ---- onnx_patterns.c ---- */
 
 /* Fills r->patterns and takes the inner nodes of matches out of r->needed. */
@@ -269,9 +275,9 @@ int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *node, struct f
 /* Any number of activations of one shape. */
 int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 /* Parameter 1 of a layer: `count` numbers, or one for all, times scale. Leading ones in the tensor's shape do
- * not matter; `trailing` dimensions of one must follow. */
+ * not matter; `trailing` dimensions of one must follow. Each number is there `repeat` times. */
 int onnx_set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
-                  float scale, struct fail *why);
+                  int64_t repeat, float scale, struct fail *why);
 
 /* ---- onnx_windows.c: rows of the table in onnx_operators.c ---- */
 

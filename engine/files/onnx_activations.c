@@ -30,13 +30,15 @@ static const struct plain plains[] = {
 static int *open_activation(const struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_value *x)
 {
     bool apart = r->ours && !onnx_is_part(n, ONNX_PART_ACTIVATION);
-    if (apart || x->uses != 1 || x->viewed)
+    if (apart || x->uses != 1)
         return NULL;
     int *activation = NULL;
     if (onnx_is_type(r, x, "conv"))
         activation = &((struct conv_settings *)r->graph->nodes[x->node].settings)->activation;
     else if (onnx_is_type(r, x, "dense"))
         activation = &((struct dense_settings *)r->graph->nodes[x->node].settings)->activation;
+    else if (onnx_is_type(r, x, "batchnorm"))
+        activation = &((struct batchnorm_settings *)r->graph->nodes[x->node].settings)->activation;
     return activation && *activation == MAP_IDENTITY ? activation : NULL;
 }
 
@@ -51,7 +53,7 @@ static int import_fn_of(struct onnx_reader *r, const Onnx__NodeProto *n, struct 
     int *activation = fn < MAP_LEAKY_RELU ? open_activation(r, n, x) : NULL;
     if (activation) {
         *activation = (int)fn;
-        onnx_define(r, n, x->node);
+        onnx_define_alias(r, n, x);
         return 0;
     }
     if ((rc = onnx_layer_of(r, x, &from, why)))

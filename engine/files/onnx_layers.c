@@ -141,6 +141,27 @@ static void export_avgpool(struct onnx_writer *w, const struct graph *g, int lay
     onnx_node_int(w, n, "count_include_pad", s->count_padding);
 }
 
+static void export_batchnorm(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct batchnorm_settings *s = node_of(g, layer)->settings;
+    Onnx__NodeProto *n = onnx_node(w, layer, "", "BatchNormalization", s->activation == MAP_IDENTITY);
+    onnx_node_input(w, n, onnx_value_name(w, node_of(g, layer)->inputs[0]));
+    param_inputs(w, n, g, layer);
+    onnx_node_float(w, n, "epsilon", (float)s->epsilon);
+    onnx_node_float(w, n, "momentum", (float)(1 - s->momentum));
+    add_activation(w, layer, n, s->activation);
+}
+
+static void export_global_avgpool(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_plain(w, g, layer, "GlobalAveragePool");
+}
+
+static void export_global_maxpool(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_plain(w, g, layer, "GlobalMaxPool");
+}
+
 static const char *input_name(const struct onnx_writer *w, const struct graph *g, int layer)
 {
     return onnx_value_name(w, node_of(g, layer)->inputs[0]);
@@ -207,18 +228,33 @@ static const struct {
     const char *type;
     void (*export)(struct onnx_writer *w, const struct graph *g, int layer);
 } exporters[] = {
-    {"abs", export_map},         {"add", export_add},
-    {"avgpool", export_avgpool}, {"clip", export_clip},
-    {"conv", export_conv},       {"dense", export_dense},
-    {"dropout", export_dropout}, {"elu", export_elu},
-    {"exp", export_map},         {"flatten", export_flatten},
-    {"gelu", export_map},        {"hard_sigmoid", export_hard_sigmoid},
-    {"hard_swish", export_map},  {"leaky_relu", export_leaky_relu},
-    {"log", export_map},         {"maxpool", export_maxpool},
-    {"neg", export_map},         {"relu", export_map},
-    {"relu6", export_map},       {"sigmoid", export_map},
-    {"silu", export_map},        {"softmax", export_softmax},
-    {"softplus", export_map},    {"sqrt", export_map},
+    {"global_maxpool", export_global_maxpool},
+    {"global_avgpool", export_global_avgpool},
+    {"batchnorm", export_batchnorm},
+    {"abs", export_map},
+    {"add", export_add},
+    {"avgpool", export_avgpool},
+    {"clip", export_clip},
+    {"conv", export_conv},
+    {"dense", export_dense},
+    {"dropout", export_dropout},
+    {"elu", export_elu},
+    {"exp", export_map},
+    {"flatten", export_flatten},
+    {"gelu", export_map},
+    {"hard_sigmoid", export_hard_sigmoid},
+    {"hard_swish", export_map},
+    {"leaky_relu", export_leaky_relu},
+    {"log", export_map},
+    {"maxpool", export_maxpool},
+    {"neg", export_map},
+    {"relu", export_map},
+    {"relu6", export_map},
+    {"sigmoid", export_map},
+    {"silu", export_map},
+    {"softmax", export_softmax},
+    {"softplus", export_map},
+    {"sqrt", export_map},
     {"tanh", export_map},
 };
 

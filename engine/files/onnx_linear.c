@@ -8,10 +8,10 @@
 
 /* ---- parameters ---- */
 
-/* The bias of `count` outputs, one number for each or one for all, times `scale`. Leading ones in the shape
- * do not matter; `trailing` dimensions of one must follow. NULL value: none. */
-static int read_bias(const struct onnx_value *v, int64_t count, int trailing, float scale, float **out,
-                     struct fail *why)
+/* The bias of `count` outputs, one number for each or one for all, times `scale`, each `repeat` times. Leading
+ * ones in the shape do not matter; `trailing` dimensions of one must follow. */
+static int read_bias(const struct onnx_value *v, int64_t count, int trailing, int64_t repeat, float scale,
+                     float **out, struct fail *why)
 {
     struct shape s;
     char text[96];
@@ -22,34 +22,25 @@ static int read_bias(const struct onnx_value *v, int64_t count, int trailing, fl
     int64_t n = shape_size(s);
     int at = s.rank - 1 - trailing;
     bool each = n == count && at >= 0 && s.dim[at] == count;
-    if ((!each && n != 1) || s.rank > trailing + 2) {
-        free(data);
-        return fail(why, E_UNSUPPORTED, "the bias %.80s has shape %s, expected [%lld] or one number", v->name,
-                    shape_text(s, text, sizeof text), (long long)count);
-    }
-    if (!each) {
-        float *grown = realloc(data, (size_t)count * sizeof *data);
-        if (!grown) {
-            free(data);
-            return fail(why, E_MEMORY, "no memory for a bias");
-        }
-        data = grown;
-        for (int64_t i = 1; i < count; i++)
-            data[i] = data[0];
-    }
-    for (int64_t i = 0; i < count; i++)
-        data[i] *= scale;
-    *out = data;
-    return 0;
+    *out = NULL;
+    if ((!each && n != 1) || s.rank > trailing + 2)
+        rc = fail(why, E_UNSUPPORTED, "the bias %.80s has shape %s, expected [%lld] or one number", v->name,
+                  shape_text(s, text, sizeof text), (long long)count);
+    else if (!(*out = malloc((size_t)(count * repeat) * sizeof **out)))
+        rc = fail(why, E_MEMORY, "no memory for a bias");
+    for (int64_t i = 0; !rc && i < count * repeat; i++)
+        (*out)[i] = scale * data[each ? i / repeat : 0];
+    free(data);
+    return rc;
 }
 
 int onnx_set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
-                  float scale, struct fail *why)
+                  int64_t repeat, float scale, struct fail *why)
 {
     float *data = NULL;
-    int rc = read_bias(v, count, trailing, scale, &data, why);
+    int rc = read_bias(v, count, trailing, repeat, scale, &data, why);
     if (!rc)
-        rc = onnx_set_param(r, layer, 1, v, SHAPE(count), data, why);
+        rc = onnx_set_param(r, layer, 1, v, SHAPE(count * repeat), data, why);
     free(data);
     return rc;
 }
@@ -107,7 +98,7 @@ static int import_dense(struct onnx_reader *r, const Onnx__NodeProto *n, bool tr
     int layer = r->graph->count - 1;
     rc = onnx_set_param(r, layer, 0, w, s, data, why);
     if (!rc && b)
-        rc = onnx_set_bias(r, layer, b, s.dim[0], 0, bias_scale, why);
+        rc = onnx_set_bias(r, layer, b, s.dim[0], 0, 1, bias_scale, why);
     if (!rc)
         rc = onnx_added(r, n, why);
 out:
@@ -151,7 +142,7 @@ static int add_bias(struct onnx_reader *r, const Onnx__NodeProto *n, struct onnx
         return fail(why, E_UNSUPPORTED,
                     "adds a constant, which is supported only as the bias of a MatMul, Gemm "
                     "or Conv that has none and that nothing else reads");
-    int rc = onnx_set_bias(r, x->node, b, l->shape.dim[0], conv ? 2 : 0, 1, why);
+    int rc = onnx_set_bias(r, x->node, b, l->shape.dim[0], conv ? 2 : 0, 1, 1, why);
     if (rc)
         return rc;
     *(c ? &c->bias : &d->bias) = true;

@@ -123,7 +123,7 @@ static int import_constant(struct onnx_reader *r, const Onnx__NodeProto *n, stru
 
 struct onnx_operator {
     const char *name;
-    int opset_min, opset_max; /* of the model's operator set */
+    int opset; /* the oldest operator set whose definition we follow; newer ones up to ONNX_OPSET_NEWEST */
     size_t inputs_min, inputs_max;
     const char *attributes; /* those it understands, between spaces: any other changes the meaning */
     int (*import)(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
@@ -131,52 +131,54 @@ struct onnx_operator {
     int (*fold)(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 };
 
-#define ANY_OPSET   ONNX_OPSET_OLDEST, ONNX_OPSET_NEWEST
 #define WINDOW_KEYS " auto_pad dilations kernel_shape pads strides "
 
 /* In alphabetical order, for the message. */
 static const struct onnx_operator operators[] = {
-    {"Abs", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Add", ANY_OPSET, 2, 2, "", onnx_import_add, onnx_fold_arithmetic},
-    {"AveragePool", ANY_OPSET, 1, 1, WINDOW_KEYS "ceil_mode count_include_pad ", onnx_import_avgpool, NULL},
-    {"Cast", ANY_OPSET, 1, 1, " to ", import_cast, onnx_fold_cast},
-    {"Clip", ANY_OPSET, 1, 3, " max min ", onnx_import_clip, NULL},
-    {"Concat", ANY_OPSET, 1, GRAPH_INPUTS, " axis ", NULL, onnx_fold_concat},
-    {"Constant", ANY_OPSET, 0, 0, " value value_float value_floats value_int value_ints ", import_constant,
+    {"Abs", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Add", 6, 2, 2, " broadcast ", onnx_import_add, onnx_fold_arithmetic},
+    {"AveragePool", 1, 1, 1, WINDOW_KEYS "ceil_mode count_include_pad ", onnx_import_avgpool, NULL},
+    {"BatchNormalization", 6, 5, 5, " epsilon is_test momentum spatial training_mode ", onnx_import_batchnorm,
      NULL},
-    {"Conv", ANY_OPSET, 2, 3, WINDOW_KEYS "group ", onnx_import_conv, NULL},
-    {"Div", ANY_OPSET, 2, 2, "", NULL, onnx_fold_arithmetic},
-    {"Dropout", ANY_OPSET, 1, 3, " ratio seed ", import_dropout, NULL},
-    {"Elu", ANY_OPSET, 1, 1, " alpha ", onnx_import_elu, NULL},
-    {"Exp", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Flatten", ANY_OPSET, 1, 1, " axis ", onnx_import_view, onnx_fold_view},
-    {"Gather", ANY_OPSET, 2, 2, " axis ", NULL, onnx_fold_gather},
-    {"Gelu", ANY_OPSET, 1, 1, " approximate ", onnx_import_gelu, NULL},
-    {"Gemm", ANY_OPSET, 2, 3, " alpha beta transA transB ", onnx_import_gemm, NULL},
-    {"HardSigmoid", ANY_OPSET, 1, 1, " alpha beta ", onnx_import_hard_sigmoid, NULL},
-    {"HardSwish", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Identity", ANY_OPSET, 1, 1, "", import_identity, import_identity},
-    {"LeakyRelu", ANY_OPSET, 1, 1, " alpha ", onnx_import_leaky_relu, NULL},
-    {"Log", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"MatMul", ANY_OPSET, 2, 2, "", onnx_import_matmul, NULL},
-    {"MaxPool", ANY_OPSET, 1, 1, WINDOW_KEYS "ceil_mode storage_order ", onnx_import_maxpool, NULL},
-    {"Mul", ANY_OPSET, 2, 2, "", NULL, onnx_fold_arithmetic},
-    {"Neg", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Pad", ANY_OPSET, 1, 3, " mode pads value ", onnx_import_pad, NULL},
-    {"Relu", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Reshape", ANY_OPSET, 2, 2, " allowzero ", onnx_import_view, onnx_fold_view},
-    {"Shape", ANY_OPSET, 1, 1, " end start ", onnx_import_shape, onnx_import_shape},
-    {"Sigmoid", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Slice", ANY_OPSET, 1, 5, " axes ends starts ", NULL, onnx_fold_slice},
-    {"Softmax", ANY_OPSET, 1, 1, " axis ", onnx_import_softmax, NULL},
-    {"Softplus", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Sqrt", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Squeeze", ANY_OPSET, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
-    {"Sub", ANY_OPSET, 2, 2, "", NULL, onnx_fold_arithmetic},
-    {"Sum", ANY_OPSET, 1, GRAPH_INPUTS, "", onnx_import_sum, NULL},
-    {"Tanh", ANY_OPSET, 1, 1, "", onnx_import_plain, NULL},
-    {"Transpose", ANY_OPSET, 1, 1, " perm ", NULL, onnx_fold_transpose},
-    {"Unsqueeze", ANY_OPSET, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
+    {"Cast", 6, 1, 1, " to ", import_cast, onnx_fold_cast},
+    {"Clip", 6, 1, 3, " max min ", onnx_import_clip, NULL},
+    {"Concat", 4, 1, GRAPH_INPUTS, " axis ", NULL, onnx_fold_concat},
+    {"Constant", 1, 0, 0, " value value_float value_floats value_int value_ints ", import_constant, NULL},
+    {"Conv", 1, 2, 3, WINDOW_KEYS "group ", onnx_import_conv, NULL},
+    {"Div", 6, 2, 2, " broadcast ", NULL, onnx_fold_arithmetic},
+    {"Dropout", 6, 1, 3, " is_test ratio seed ", import_dropout, NULL},
+    {"Elu", 6, 1, 1, " alpha ", onnx_import_elu, NULL},
+    {"Exp", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Flatten", 1, 1, 1, " axis ", onnx_import_view, onnx_fold_view},
+    {"Gather", 1, 2, 2, " axis ", NULL, onnx_fold_gather},
+    {"Gelu", 20, 1, 1, " approximate ", onnx_import_gelu, NULL},
+    {"Gemm", 6, 2, 3, " alpha beta broadcast transA transB ", onnx_import_gemm, NULL},
+    {"GlobalAveragePool", 1, 1, 1, "", onnx_import_global_pool, NULL},
+    {"GlobalMaxPool", 1, 1, 1, "", onnx_import_global_pool, NULL},
+    {"HardSigmoid", 6, 1, 1, " alpha beta ", onnx_import_hard_sigmoid, NULL},
+    {"HardSwish", 14, 1, 1, "", onnx_import_plain, NULL},
+    {"Identity", 1, 1, 1, "", import_identity, import_identity},
+    {"LeakyRelu", 6, 1, 1, " alpha ", onnx_import_leaky_relu, NULL},
+    {"Log", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"MatMul", 1, 2, 2, "", onnx_import_matmul, NULL},
+    {"MaxPool", 1, 1, 1, WINDOW_KEYS "ceil_mode storage_order ", onnx_import_maxpool, NULL},
+    {"Mul", 6, 2, 2, " broadcast ", NULL, onnx_fold_arithmetic},
+    {"Neg", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Pad", 2, 1, 3, " mode pads value ", onnx_import_pad, NULL},
+    {"Relu", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Reshape", 5, 2, 2, " allowzero ", onnx_import_view, onnx_fold_view},
+    {"Shape", 1, 1, 1, " end start ", onnx_import_shape, onnx_import_shape},
+    {"Sigmoid", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Slice", 1, 1, 5, " axes ends starts ", NULL, onnx_fold_slice},
+    {"Softmax", 1, 1, 1, " axis ", onnx_import_softmax, NULL},
+    {"Softplus", 1, 1, 1, "", onnx_import_plain, NULL},
+    {"Sqrt", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Squeeze", 1, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
+    {"Sub", 6, 2, 2, " broadcast ", NULL, onnx_fold_arithmetic},
+    {"Sum", 6, 1, GRAPH_INPUTS, "", onnx_import_sum, NULL},
+    {"Tanh", 6, 1, 1, "", onnx_import_plain, NULL},
+    {"Transpose", 1, 1, 1, " perm ", NULL, onnx_fold_transpose},
+    {"Unsqueeze", 1, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
 };
 enum { OPERATORS = sizeof operators / sizeof operators[0] };
 
@@ -219,9 +221,10 @@ int onnx_import_node(struct onnx_reader *r, const Onnx__NodeProto *n, struct fai
     const struct onnx_operator *op = find_operator(n);
     if (!op)
         return unknown_operator(n, why);
-    if (r->opset < op->opset_min || r->opset > op->opset_max)
-        return fail(why, E_UNSUPPORTED, "in operator set %d it means something else; supported are %d to %d",
-                    r->opset, op->opset_min, op->opset_max);
+    if (r->opset < op->opset)
+        return fail(why, E_UNSUPPORTED,
+                    "in operator set %d it means something else or does not exist; supported are %d to %d",
+                    r->opset, op->opset, ONNX_OPSET_NEWEST);
     if (n->n_input < op->inputs_min || n->n_input > op->inputs_max)
         return fail(why, E_FILE, "%zu inputs, expected %zu to %zu", n->n_input, op->inputs_min,
                     op->inputs_max);

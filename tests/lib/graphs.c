@@ -69,29 +69,44 @@ struct graph *graph_lenet(void)
     return done(g, 1);
 }
 
+/* Inputs of the last node, by name; NULL ends them. */
+static void from(struct graph *g, const char *const *names)
+{
+    struct graph_node *n = &g->nodes[g->count - 1];
+    for (n->input_count = 0; names[n->input_count]; n->input_count++)
+        n->inputs[n->input_count] = graph_index(g, names[n->input_count]);
+}
+#define FROM(...) from(g, (const char *const[]){__VA_ARGS__, NULL})
+
 struct graph *graph_everything(void)
 {
     struct graph *g = begin("everything", SHAPE(2, 9, 7));
     add(g, "conv", "stem", "filters=4 kernel=3,2 stride=2,1 padding=1,0,2,1 bias=false activation=tanh");
     add(g, "conv", "grouped", "filters=4 kernel=3 padding=2 dilation=2 groups=2");
+    add(g, "batchnorm", NULL, "momentum=0.3 epsilon=0.002 activation=relu6");
     add(g, "relu", NULL, "");
     add(g, "add", NULL, "");
-    g->nodes[3].inputs[0] = 0;
-    g->nodes[3].inputs[1] = 2;
-    g->nodes[3].input_count = 2;
+    FROM("stem", "relu1");
     add(g, "sigmoid", NULL, "");
     add(g, "add", "three", "");
-    g->nodes[5].inputs[0] = 4;
-    g->nodes[5].inputs[1] = 0;
-    g->nodes[5].inputs[2] = 2;
-    g->nodes[5].input_count = 3;
+    FROM("sigmoid1", "stem", "relu1");
     add(g, "avgpool", NULL, "size=3 stride=1 padding=1 count_padding=true");
+    add(g, "global_avgpool", NULL, "");
+    add(g, "global_maxpool", NULL, "");
+    FROM("avgpool1");
+    add(g, "add", "global", "");
+    FROM("global_avgpool1", "global_maxpool1");
     add(g, "maxpool", NULL, "size=2,3 stride=2 ceil=true");
+    FROM("avgpool1");
     add(g, "avgpool", NULL, "size=2 stride=1");
     add(g, "dropout", NULL, "rate=0.2");
     add(g, "flatten", NULL, "");
-    add(g, "dense", "wide/name", "units=6 activation=sigmoid");
+    add(g, "dense", "wide/name", "units=4 activation=sigmoid");
     add(g, "tanh", NULL, "");
+    add(g, "flatten", "pooled", "");
+    FROM("global");
+    add(g, "add", "joined", "");
+    FROM("tanh1", "pooled");
     add(g, "dense", NULL, "units=3 bias=false");
     add(g, "clip", NULL, "min=-0.5 max=2.5");
     add(g, "clip", "below", "max=2");

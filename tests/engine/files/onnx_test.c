@@ -210,7 +210,7 @@ static void domain_unknown(Onnx__ModelProto *m)
 }
 static void opset_old(Onnx__ModelProto *m)
 {
-    m->opset_import[0]->version = 6;
+    m->opset_import[0]->version = 5;
 }
 static void opset_future(Onnx__ModelProto *m)
 {
@@ -415,7 +415,7 @@ static const struct {
 } refusals[] = {
     {operator_unknown, E_UNSUPPORTED, {"node maxpool1 (Erf)", "supported are Abs, Add"}},
     {domain_unknown, E_UNSUPPORTED, {"maxpool1", "com.example"}},
-    {opset_old, E_UNSUPPORTED, {"operator set 6", "7 to"}},
+    {opset_old, E_UNSUPPORTED, {"operator set 5", "6 to"}},
     {opset_future, E_UNSUPPORTED, {"operator set 1048576"}},
     {opset_missing, E_UNSUPPORTED, {"operator set 0"}},
     {external_data, E_UNSUPPORTED, {"conv1.weight", "another file", "one file"}},
@@ -434,7 +434,7 @@ static const struct {
     {attribute_kind, E_FILE, {"maxpool1 (MaxPool)", "attribute pads"}},
     {stride_zero, E_UNSUPPORTED, {"maxpool1 (MaxPool)", "strides", "0"}},
     {kernel_huge, E_UNSUPPORTED, {"maxpool1 (MaxPool)", "kernel_shape", "9223372036854775807"}},
-    {kernel_other, E_FILE, {"conv1 (Conv)", "5 x 3", "[6, 3, 5, 5]"}},
+    {kernel_other, E_FILE, {"conv1 (Conv)", "[5, 3]", "[6, 3, 5, 5]"}},
     {kernel_line, E_UNSUPPORTED, {"maxpool1 (MaxPool)", "1 numbers"}},
     {kernel_missing, E_FILE, {"maxpool1 (MaxPool)", "kernel_shape is missing"}},
     {group_many, E_NETWORK, {"conv1 (Conv)", "groups"}},
