@@ -118,11 +118,11 @@ const char *stage_config(struct stage *s, const struct stage_settings *settings)
                      "kafka:\n  bootstrap.servers: %s\n%s"
                      "topics: {prefix: %s}\n"
                      "models: {store: 'file://%s/store'}\n"
-                     "http: {listen: ''}\n"
+                     "http: {listen: '%s'}\n"
                      "%s",
                      or (settings->slot, "a"), s->group, or (settings->roles, "[infer, train]"), s->dir,
                      or (settings->worker, ""), s->bootstrap, or (settings->kafka, ""), s->prefix, s->dir,
-                     or (settings->rest, ""));
+                     or (settings->listen, ""), or (settings->rest, ""));
     if (n < 0 || m < 0)
         fail_msg("out of memory");
     test_write(path, text);

@@ -61,6 +61,7 @@ struct stage_settings {
     const char *roles;  /* NULL: "[infer, train]" */
     const char *worker; /* further lines of `worker:`, e.g. "  membership: dynamic\n" */
     const char *kafka;  /* further lines of `kafka:`, e.g. "  session.timeout.ms: 6000\n" */
+    const char *listen; /* of http; NULL: off */
     const char *rest;   /* whole sections but worker, kafka, topics, models, http */
 };
 

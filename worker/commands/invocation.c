@@ -8,6 +8,8 @@
 
 #include "worker/service/log.h"
 
+enum { LOG_LINES_A_SECOND = 20 }; /* of one event, in a service */
+
 struct common {
     bool json, help;
     char *config, *override;
@@ -225,6 +227,7 @@ int invocation_load(struct invocation *in, struct fail *why)
     if (!in->command->service && level == LOG_INFO)
         level = LOG_WARN; /* what a command has to say it says itself */
     log_open((enum log_format)in->cx.settings.log_format, level);
+    log_limit(in->command->service ? LOG_LINES_A_SECOND : 0);
     settings_warn(&in->cx.settings);
     return 0;
 }

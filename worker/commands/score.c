@@ -80,7 +80,7 @@ static int score(const struct context *cx, struct model *m, struct backend *be, 
                                     .always_explain = *o->saliency != 0};
     struct watched w = {.base.ops = &watched_ops, .inner = file_source_base(source)};
     int64_t total = file_source_rows(source);
-    int rc = router_open(&runner.router, be, (int)cx->settings.batch_max_rows, NULL, m, why);
+    int rc = router_open(&runner.router, be, (int)cx->settings.batch_max_rows, NULL, m, NULL, why);
     if (rc)
         return rc;
     progress_open(&w.progress, "scored", "rows", total > 0 ? total : 0);

@@ -13,6 +13,7 @@
 #include "worker/commands/command.h"
 #include "worker/infer/runner.h"
 #include "worker/models/store.h"
+#include "worker/service/http.h"
 #include "worker/service/log.h"
 #include "worker/stream/session.h"
 #include "worker/train/trainer.h"
@@ -22,6 +23,7 @@ enum { READY_MS = 200, STOP_MS = 4500, BATCHES = 32 };
 /* What the roles share, and how each of them ended. */
 struct service {
     const struct settings *settings;
+    struct metrics *metrics;
     atomic_bool stop;
     atomic_int running;
     pthread_mutex_t lock;
@@ -80,18 +82,21 @@ static int slot_take(const struct settings *s, struct fail *why)
 
 static int infer_run(struct service *sv, struct fail *why)
 {
-    static const struct session_role role = {.name = "infer", .input = TOPIC_INFERENCE, .batches = BATCHES};
+    struct metrics *m = sv->metrics;
+    const struct session_role role = {
+        .name = "infer", .input = TOPIC_INFERENCE, .batches = BATCHES, .metrics = &m->infer};
     const struct settings *s = sv->settings;
-    struct runner_options options = {.settings = s};
+    struct runner_options options = {.settings = s, .metrics = &m->inference};
     struct backend *be = NULL;
     struct follower *follower = NULL;
     int rc = backend_open(&be, s->engine_backend, (int)s->engine_threads, why);
     if (!rc)
-        rc = follower_open(&follower, s, why);
+        rc = follower_open(&follower, s, m, why);
     if (!rc)
-        rc = router_open(&options.router, be, (int)s->batch_max_rows, follower, NULL, why);
+        rc = router_open(&options.router, be, (int)s->batch_max_rows, follower, NULL, &m->inference, why);
     if (!rc)
         log_event(LOG_INFO, "engine", "backend", backend_describe(be), NULL);
+    metrics_wait(&m->infer, "reading the models topic to its end");
     while (!rc && !sv->stop && !follower_wait_ready(follower, READY_MS))
         ;
     if (!rc && !sv->stop) {
@@ -106,7 +111,8 @@ static int infer_run(struct service *sv, struct fail *why)
 
 static int train_run(struct service *sv, struct fail *why)
 {
-    static const struct session_role role = {.name = "train", .input = TOPIC_JOBS, .batches = TRAIN_BATCHES};
+    const struct session_role role = {
+        .name = "train", .input = TOPIC_JOBS, .batches = TRAIN_BATCHES, .metrics = &sv->metrics->train};
     if (store_check(sv->settings->models_store, why)) {
         fail_prefix(why, "models.store");
         why->code = E_CONFIG; /* at the start only: a disk that fills up later fails jobs, not the worker */
@@ -116,18 +122,23 @@ static int train_run(struct service *sv, struct fail *why)
     return session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
 }
 
+/* The first reason stays. */
+static void end_with(struct service *sv, const struct fail *why)
+{
+    pthread_mutex_lock(&sv->lock);
+    if (!sv->first.code)
+        sv->first = *why;
+    pthread_mutex_unlock(&sv->lock);
+    sv->stop = true;
+}
+
 static void *role_main(void *arg)
 {
     struct role *r = arg;
     struct service *sv = r->service;
     struct fail why = {0};
-    if (r->run(sv, &why)) {
-        pthread_mutex_lock(&sv->lock);
-        if (!sv->first.code)
-            sv->first = why;
-        pthread_mutex_unlock(&sv->lock);
-        sv->stop = true; /* one role that cannot go on ends the worker */
-    }
+    if (r->run(sv, &why))
+        end_with(sv, &why); /* one role that cannot go on ends the worker */
     atomic_fetch_sub(&sv->running, 1);
     return NULL;
 }
@@ -155,25 +166,52 @@ static void leave_on_time(struct service *sv)
     }
 }
 
+/* The figures over HTTP. The work does not depend on them: an address that is taken is a warning. */
+static int window_open(struct service *sv, struct http **http, struct fail *why)
+{
+    const char *listen = sv->settings->http_listen;
+    if (!*listen)
+        return 0;
+    int rc = http_open(http, listen, sv->metrics, why);
+    if (!rc)
+        log_event(LOG_INFO, "http listens", "address", http_address(*http), NULL);
+    else if (rc != -E_CONFIG)
+        log_event(LOG_WARN, "no /metrics, /healthz and /readyz", "text", why->text, NULL);
+    return rc == -E_CONFIG ? rc : 0;
+}
+
+/* Starts a thread for each role that is set. */
+static int roles_start(struct service *sv, struct role *roles, int count, struct fail *why)
+{
+    for (int i = 0; i < count; i++) {
+        if (!(sv->settings->worker_roles & roles[i].bit))
+            continue;
+        roles[i].service = sv;
+        atomic_fetch_add(&sv->running, 1);
+        if (pthread_create(&roles[i].thread, NULL, role_main, &roles[i]))
+            return fail(why, E_MEMORY, "no thread for a role");
+    }
+    return 0;
+}
+
 static int run(const struct context *cx, struct fail *why)
 {
     struct role roles[] = {{.bit = ROLE_INFER, .run = infer_run}, {.bit = ROLE_TRAIN, .run = train_run}};
     struct service sv = {.settings = &cx->settings, .lock = PTHREAD_MUTEX_INITIALIZER};
-    int count = sizeof roles / sizeof roles[0], started = 0;
+    struct http *http = NULL;
+    int count = sizeof roles / sizeof roles[0];
     int rc = slot_take(&cx->settings, why);
+    if (!rc)
+        rc = metrics_open(&sv.metrics, why);
     if (rc)
         return rc;
-    for (int i = 0; i < count; i++) {
-        roles[i].service = &sv;
-        if (!(cx->settings.worker_roles & roles[i].bit))
-            continue;
-        atomic_fetch_add(&sv.running, 1);
-        if (pthread_create(&roles[i].thread, NULL, role_main, &roles[i]))
-            return fail(why, E_MEMORY, "no thread for a role");
-        started++;
-    }
-    if (!started)
-        return fail(why, E_CONFIG, "worker.roles is empty: expected infer, train or both");
+    metrics_role(&sv.metrics->infer, cx->settings.worker_roles & ROLE_INFER ? "infer" : NULL);
+    metrics_role(&sv.metrics->train, cx->settings.worker_roles & ROLE_TRAIN ? "train" : NULL);
+    rc = window_open(&sv, &http, why);
+    if (!rc)
+        rc = roles_start(&sv, roles, count, why);
+    if (rc)
+        end_with(&sv, why);
     while (!command_stop && !sv.stop)
         wait_a_little();
     sv.stop = true;
@@ -182,6 +220,8 @@ static int run(const struct context *cx, struct fail *why)
     for (int i = 0; i < count; i++)
         if (roles[i].thread)
             pthread_join(roles[i].thread, NULL);
+    http_close(&http);
+    metrics_close(&sv.metrics);
     if (sv.first.code)
         *why = sv.first;
     else

@@ -83,6 +83,22 @@ memory:
     return fail(why, E_MEMORY, "an answer of %lld rows", (long long)q->rows);
 }
 
+/* What the metrics gain when the answer is committed. */
+static int count_rows(const struct answer *a, struct batch *b, struct fail *why)
+{
+    struct model_metrics *m = a->served->metrics;
+    uint64_t rows[METRIC_ROWS] = {0};
+    _Static_assert(METRIC_ROWS == ROW_EXPIRED + 1, "metrics know every row status");
+    if (!m)
+        return 0;
+    for (int64_t i = 0; i < a->rows; i++)
+        rows[a->statuses[i]]++;
+    int rc = batch_count(b, &m->records[METRIC_ANSWERED], 1, why);
+    for (int k = 0; !rc && k < METRIC_ROWS; k++)
+        rc = batch_count(b, &m->rows[k], rows[k], why);
+    return rc;
+}
+
 static void put_rows(const struct answer *a, struct bytes *to, struct class_score *order, float *probability)
 {
     struct list ids = a->row_ids;
@@ -146,6 +162,8 @@ int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch
     if (!value)
         return fail(why, E_MEMORY, "a Prediction of %lld rows", (long long)a->rows);
     b->rows += a->rows;
+    if (count_rows(a, b, why))
+        return -E_MEMORY;
     return batch_derived(b, TOPIC_PREDICTIONS, &a->from, a->from.key, (struct span){value, scratch->size},
                          why);
 }

@@ -26,6 +26,7 @@ struct router {
     struct backend *be;
     int max_rows;
     struct follower *follower;
+    struct infer_metrics *metrics;
     struct model *fixed;
     struct served nets[NETS]; /* net NULL: free */
     struct meaning names[NAMES];
@@ -34,7 +35,7 @@ struct router {
 };
 
 int router_open(struct router **out, struct backend *be, int max_rows, struct follower *follower,
-                struct model *fixed, struct fail *why)
+                struct model *fixed, struct infer_metrics *metrics, struct fail *why)
 {
     struct router *r = calloc(1, sizeof *r);
     if (!r)
@@ -42,6 +43,7 @@ int router_open(struct router **out, struct backend *be, int max_rows, struct fo
     r->be = be;
     r->max_rows = max_rows;
     r->follower = follower;
+    r->metrics = metrics;
     r->fixed = model_hold(fixed);
     *out = r;
     return 0;
@@ -83,6 +85,7 @@ static int served_open(struct router *r, struct model *m, struct served **out, s
     s->max_rows = r->max_rows;
     s->be = r->be;
     s->model = model_hold(m);
+    s->metrics = metrics_model(r->metrics, m->name, m->version);
     if (!s->places) {
         served_close(s);
         return fail(why, E_MEMORY, "a net for %d rows", r->max_rows);

@@ -20,7 +20,8 @@ struct served {
     struct model *model;
     struct net *net;
     int rows, max_rows;
-    struct place *places; /* [max_rows] */
+    struct place *places;          /* [max_rows] */
+    struct model_metrics *metrics; /* NULL: nobody counts */
     struct backend *be;
     struct explainer *explainer; /* NULL: nothing has been explained yet */
     struct fail unexplained;     /* why it cannot be; code 0: not tried or well */
@@ -31,7 +32,7 @@ struct router;
 
 /* Nets are opened on `be` for max_rows rows. Names are resolved by the follower, or all mean `fixed` (of a file). */
 int router_open(struct router **out, struct backend *be, int max_rows, struct follower *follower,
-                struct model *fixed, struct fail *why);
+                struct model *fixed, struct infer_metrics *metrics, struct fail *why);
 void router_close(struct router **r);
 
 /* The net that `spec` means now and the variant's name (good until the next call). timestamp_ms is the record's: a model is

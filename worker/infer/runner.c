@@ -32,14 +32,21 @@ struct runner {
     int64_t rows;                /* in it */
     int64_t began_us;            /* when its first record came */
     struct bytes scratch;
+    struct infer_metrics *metrics; /* NULL: nobody counts */
+    struct model_metrics *unknown; /* counts records that name no model */
+    struct model_metrics *model;   /* of the record at hand */
+    int64_t spent_us; /* waiting and computing while the record at hand was taken: not decoding */
 };
+
+/* The histogram of this name, or NULL. */
+#define HISTOGRAM(r, name) ((r)->metrics ? &(r)->metrics->name : NULL)
 
 /* ---- computing ---- */
 
 /* Runs the rows that wait in a net's input and gives every answer its outputs. */
 static int flush(void *runner, struct served *s, struct fail *why)
 {
-    (void)runner;
+    struct runner *r = runner;
     int64_t began_us = now_us(), K = net_output_size(s->net);
     int rc = net_forward(s->net, s->rows, why);
     if (!rc && s->explainer)
@@ -48,11 +55,16 @@ static int flush(void *runner, struct served *s, struct fail *why)
         return fail_prefix(why, "%s@%lld", s->model->name, (long long)s->model->version);
     const float *y = net_output(s->net);
     int64_t compute_us = now_us() - began_us;
+    r->spent_us += compute_us;
+    histogram_observe(HISTOGRAM(r, compute_us), compute_us);
+    histogram_observe(HISTOGRAM(r, batch_rows), s->rows);
     for (int i = 0; i < s->rows; i++) {
         struct answer *a = s->places[i].answer;
         memcpy(a->outputs + s->places[i].row * K, y + i * K, (size_t)K * sizeof *y);
-        if (!a->started_us)
+        if (!a->started_us) {
             a->started_us = began_us;
+            histogram_observe(HISTOGRAM(r, queue_us), began_us - a->received_us);
+        }
         a->compute_us = compute_us > a->compute_us ? compute_us : a->compute_us;
     }
     s->rows = 0;
@@ -121,16 +133,23 @@ static int find_model(struct runner *r, const struct record *record, struct span
 {
     struct timespec pause = {0, 50000000};
     bool wait = r->settings->inference_unknown_model == UNKNOWN_WAIT;
+    int64_t began_us = now_us();
+    int rc;
     for (bool told = false;; told = true) {
-        int rc = router_find(r->router, spec, record->timestamp_ms, s, variant, why);
+        rc = router_find(r->router, spec, record->timestamp_ms, s, variant, why);
         if (rc != -E_RETRY && rc != -E_IO && !(rc == -E_UNKNOWN_MODEL && wait))
-            return rc;
+            break;
         if (!told)
             log_event(LOG_WARN, "waiting for a model", "text", why->text, NULL);
-        if (source_changed(r->src))
-            return SOURCE_CHANGED;
+        if (source_changed(r->src)) {
+            rc = SOURCE_CHANGED;
+            break;
+        }
         nanosleep(&pause, NULL);
     }
+    r->spent_us += now_us() - began_us;
+    r->model = rc ? r->model : (*s)->metrics;
+    return rc;
 }
 
 /* The request as an answer with its rows on their way, or a RECORD code. */
@@ -169,14 +188,29 @@ static int accept(struct runner *r, const struct record *record, const struct in
     return rc;
 }
 
+static int refuse(struct runner *r, const struct record *record, const char *stage, const struct fail *reason,
+                  struct fail *why)
+{
+    log_event(LOG_INFO, "dead letter", "topic", record->topic, "partition",
+              log_text("%d", (int)record->partition), "offset", log_text("%lld", (long long)record->offset),
+              "reason", fail_name(reason->code), "text", reason->text, NULL);
+    int rc = r->model ? batch_count(r->batch, &r->model->records[METRIC_DEAD_LETTER], 1, why) : 0;
+    return rc ? rc
+              : batch_dead_letter(r->batch, record, stage, reason, r->settings->worker_slot,
+                                  sink_limit(r->sink, TOPIC_DEAD_LETTERS), why);
+}
+
 /* One record: an answer or a dead letter, both in the batch being built. */
 static int take(struct runner *r, const struct record *record, struct fail *why)
 {
     struct fail reason = {0};
     struct inference request;
     struct span payload;
+    int64_t began_us = now_us();
     if (!r->records++)
-        r->began_us = now_us();
+        r->began_us = began_us;
+    r->spent_us = 0;
+    r->model = r->unknown;
     int rc = record_unframe(record->value, record_header(record, "millrace.schema"),
                             record_type_find("InferenceBatch"), &payload, &reason);
     if (!rc)
@@ -186,11 +220,11 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
     request.explain = !rc && (request.explain || r->always_explain);
     if (!rc)
         rc = accept(r, record, &request, &reason);
+    histogram_observe(HISTOGRAM(r, decode_us), now_us() - began_us - r->spent_us);
     if (rc >= 0)
         return rc;
     if (fail_class(reason.code) == FAIL_RECORD)
-        return batch_dead_letter(r->batch, record, stage, &reason, r->settings->worker_slot,
-                                 sink_limit(r->sink, TOPIC_DEAD_LETTERS), why);
+        return refuse(r, record, stage, &reason, why);
     *why = reason;
     return rc;
 }
@@ -241,8 +275,10 @@ static int gather(struct runner *r, struct fail *why)
 static int seal(struct runner *r, struct fail *why)
 {
     int rc = router_each_filled(r->router, flush, r, why);
+    int64_t began_us = now_us();
     for (struct answer *a = r->first; !rc && a; a = a->next)
         rc = answer_finish(a, r->batch, &r->scratch, r->settings->worker_slot, why);
+    histogram_observe(HISTOGRAM(r, encode_us), now_us() - began_us);
     if (!rc)
         rc = source_seal(r->src, r->batch, SEAL_DONE, why);
     if (rc)
@@ -262,6 +298,8 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
                        .router = o->router,
                        .always_outputs = o->always_outputs,
                        .always_explain = o->always_explain,
+                       .metrics = o->metrics,
+                       .unknown = metrics_model(o->metrics, "", 0),
                        .src = src,
                        .sink = sink};
     int rc = 0;

@@ -8,9 +8,10 @@
 struct runner_options {
     const struct settings *settings; /* batch, commit and inference settings; worker_slot names the worker */
     struct router *router;
-    bool stop_at_end;    /* a file: return 0 when everything is read and answered */
-    bool always_outputs; /* as if every request asked for return_outputs */
-    bool always_explain; /* and for explain */
+    struct infer_metrics *metrics; /* NULL: nobody counts */
+    bool stop_at_end;              /* a file: return 0 when everything is read and answered */
+    bool always_outputs;           /* as if every request asked for return_outputs */
+    bool always_explain;           /* and for explain */
 };
 
 /* Runs until the source or the sink ends it, whose code it returns; a session_work (session.h) with a struct runner_options. */

@@ -15,6 +15,7 @@ enum { READ_MS = 25, ASK_MS = 1500, CACHED = 16 };
 
 struct follower {
     const struct settings *settings;
+    struct metrics *metrics; /* NULL: nobody counts */
     pthread_t thread;
     atomic_bool stop;
     atomic_uint_fast64_t changes;
@@ -147,13 +148,14 @@ static void *follower_main(void *arg)
     return NULL;
 }
 
-int follower_open(struct follower **out, const struct settings *s, struct fail *why)
+int follower_open(struct follower **out, const struct settings *s, struct metrics *m, struct fail *why)
 {
     pthread_condattr_t attr;
     struct follower *f = calloc(1, sizeof *f);
     if (!f)
         return fail(why, E_MEMORY, "a follower");
     f->settings = s;
+    f->metrics = m;
     int rc = registry_new(&f->registry, why);
     if (rc) {
         free(f);
@@ -267,6 +269,8 @@ int follower_find(struct follower *f, struct span spec, struct model **out, char
     if (rc || *out)
         goto out;
     rc = model_load(out, f->settings->models_store, &version, why);
+    if (f->metrics)
+        counter_add(rc ? &f->metrics->model_load_failures : &f->metrics->model_loads, 1);
     if (rc && rc != -E_IO && rc != -E_MEMORY) {
         rc = -E_FILE;
         why->code = E_FILE;

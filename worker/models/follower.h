@@ -4,12 +4,13 @@
 #define WORKER_MODELS_FOLLOWER_H
 
 #include "worker/models/model.h"
+#include "worker/service/metrics.h"
 #include "worker/service/settings.h"
 
 struct follower;
 
-/* Starts the thread; it waits for the broker by itself. `s` must outlive the follower. */
-int follower_open(struct follower **out, const struct settings *s, struct fail *why);
+/* Starts the thread; it waits for the broker by itself. `s` and `m` (NULL: nobody counts) must outlive the follower. */
+int follower_open(struct follower **out, const struct settings *s, struct metrics *m, struct fail *why);
 void follower_close(struct follower **f);
 
 /* Waits until the topic has been read to its stable end once; false: not within the time. */

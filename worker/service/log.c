@@ -1,6 +1,6 @@
 /* Log lines: built whole in a buffer on the stack, then one write(2), so that lines of threads never mix.
- * What is worth an event is the callers' affair; there is no rate limit.
- * Next to read: settings.h, log.format and log.level. */
+ * What is worth an event is the callers' affair, how much of it can be read is log_quota.c's.
+ * Next to read: log_quota.c; settings.h, log.format and log.level. */
 #include "worker/service/log.h"
 
 #include <ctype.h>
@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "worker/service/log_quota.h"
 #include "worker/service/text.h"
 
 enum { LINE = 8192, CLOSING = 16, TEXTS = 8, TEXT = 640 };
@@ -146,26 +147,64 @@ static void line_write(const struct line *l)
     }
 }
 
+static bool is_json(void)
+{
+    int form = atomic_load(&log_form);
+    return form == LOG_AUTO ? !isatty(STDERR_FILENO) : form == LOG_JSON;
+}
+
+static void line_field(struct line *l, bool json, const char *name, const char *value)
+{
+    if (line_has_room(l, name))
+        (json ? field_json : field_text)(l, name, value ? value : "");
+}
+
+static void line_end(struct line *l, bool json)
+{
+    line_close(l, json ? "}\n" : "\n");
+    line_write(l);
+}
+
+static void line_number(struct line *l, bool json, const char *name, long n)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%ld", n);
+    line_field(l, json, name, text);
+}
+
+/* A line for each event that went silent with lines left out. */
+static void tell_left_out(bool json)
+{
+    struct line l;
+    const char *event;
+    long n;
+    while ((n = log_quota_silent(&event)) > 0) {
+        l.used = 0;
+        line_begin(&l, json, LOG_WARN, "log lines left out");
+        line_field(&l, json, "of", event);
+        line_number(&l, json, "left_out", n);
+        line_end(&l, json);
+    }
+}
+
 void log_event(enum log_level level, const char *event, ...)
 {
-    if ((int)level > atomic_load(&log_level_shown))
+    long left_out = 0;
+    if ((int)level > atomic_load(&log_level_shown) || !log_quota_take(event, &left_out))
         return;
     struct line l;
     l.used = 0;
-    int form = atomic_load(&log_form);
-    bool json = form == LOG_AUTO ? !isatty(STDERR_FILENO) : form == LOG_JSON;
+    bool json = is_json();
     line_begin(&l, json, level, event);
     va_list args;
     va_start(args, event);
-    for (const char *name; (name = va_arg(args, const char *));) {
-        const char *value = va_arg(args, const char *);
-        if (!line_has_room(&l, name))
-            continue;
-        (json ? field_json : field_text)(&l, name, value ? value : "");
-    }
+    for (const char *name; (name = va_arg(args, const char *));)
+        line_field(&l, json, name, va_arg(args, const char *));
     va_end(args);
-    line_close(&l, json ? "}\n" : "\n");
-    line_write(&l);
+    if (left_out)
+        line_number(&l, json, "left_out", left_out);
+    line_end(&l, json);
+    tell_left_out(json);
 }
 
 const char *log_text(const char *format, ...)

@@ -8,6 +8,9 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
 
 void log_open(enum log_format format, enum log_level level);
+/* For services: of one event at most `lines` in a second, 0: all. What was left out is told, as a field `left_out` of the next
+ * line of that event, or by a line "log lines left out" once a second has passed and anything else is logged. */
+void log_limit(int lines);
 /* `event` is a short sentence without values; fields are name, value strings, NULL ends the list. A value
  * that is a JSON number is printed as one. */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "worker/service/http.h"
 #include "worker/service/kafka_settings.h"
 #include "worker/service/log.h"
 
@@ -84,7 +85,7 @@ const struct setting settings_table[] = {
     {"canary.max_p99_ratio", SETTING_REAL, LATER(canary_max_p99_ratio), "2", 0, 1e6, NULL,
      "largest latency (p99) relative to the champion's", false},
     {"http.listen", SETTING_STRING, AT(http_listen), "127.0.0.1:9464", 0, 300, NULL,
-     "/metrics /healthz /readyz; '' is off; a busy port is a warning", false},
+     "/metrics /healthz /readyz on HOST:PORT or :PORT (every address); '' is off; a busy port is a warning", false},
     {"log.format", SETTING_CHOICE, AT(log_format), "auto", 0, 0, "auto|text|json",
      "auto: text on a terminal, JSON otherwise", false},
     {"log.level", SETTING_CHOICE, AT(log_level), "info", 0, 0, "error|warn|info|debug",
@@ -95,12 +96,11 @@ const struct setting settings_table[] = {
 };
 /* clang-format on */
 
-/* Read by nothing yet. http.listen lives in struct settings, but its server comes later too. */
+/* Read by nothing yet. */
 static bool is_later(const struct setting *row)
 {
     size_t first = offsetof(struct settings, later);
-    return (row->offset >= first && row->offset < first + sizeof(struct settings_later)) ||
-           row->offset == AT(http_listen);
+    return row->offset >= first && row->offset < first + sizeof(struct settings_later);
 }
 
 static const char *default_path(void)
@@ -195,6 +195,8 @@ static int check(const struct settings *s, struct fail *why)
         rc = fail(why, E_CONFIG,
                   "models.store: expected file:///FOLDER, got '%s' (other stores are not in this version)",
                   s->models_store);
+    if (!rc)
+        rc = http_check(s->http_listen, why);
     return rc;
 }
 
@@ -244,7 +246,7 @@ void settings_warn(const struct settings *s)
         for (const struct setting *row = settings_table; row->key; row++) {
             char *now = NULL, *then = NULL;
             if (is_later(row) && (now = value_text(row, s)) && (then = value_text(row, &fresh)) &&
-                strcmp(now, then) != 0 && !(row->offset == AT(http_listen) && !*s->http_listen))
+                strcmp(now, then) != 0)
                 log_event(LOG_WARN, "setting without effect in this version", "key", row->key, NULL);
             free(now);
             free(then);

@@ -52,6 +52,7 @@ static void publish(struct session *s, struct assignment *a)
     pthread_mutex_lock(&s->lock);
     struct assignment *old = s->current;
     s->current = a;
+    lag_begin(s, a);
     pthread_mutex_unlock(&s->lock);
     assignment_release(&old);
     s->valid = a->epoch;
@@ -145,6 +146,7 @@ static void assign(struct session *s, const rd_kafka_topic_partition_list_t *par
     publish(s, a);
     if ((err = rd_kafka_assign(s->consumer->rk, list)))
         client_fail(s->consumer, err, &why, "assign %d partitions", list->cnt), why.code = E_REBUILD;
+    metrics_wait(s->role->metrics, NULL);
     log_event(LOG_INFO, "partitions assigned", "role", s->role->name, "count", log_text("%d", list->cnt),
               "epoch", log_text("%llu", (unsigned long long)a->epoch), NULL);
 out:

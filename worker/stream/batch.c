@@ -17,21 +17,58 @@ void batch_reset(struct batch *b)
     b->output_count = b->output_capacity = 0;
     b->offsets = NULL;
     b->offset_count = 0;
+    b->tallies = NULL;
+    b->tally_count = b->tally_capacity = 0;
     b->rows = b->bytes = 0;
     b->hurry = false;
+}
+
+/* Twice the room of a list in the batch's memory; NULL: out of memory. */
+static void *grow(struct batch *b, const void *old, int count, int *capacity, size_t item)
+{
+    int more = *capacity ? 2 * *capacity : 64;
+    void *new = region_alloc(&b->mem, (size_t)more * item);
+    if (!new)
+        return NULL;
+    if (count)
+        memcpy(new, old, (size_t)count * item);
+    *capacity = more;
+    return new;
+}
+
+/* A batch meets few counters, each often: they are looked up from the newest on. */
+int batch_count(struct batch *b, counter *c, uint64_t n, struct fail *why)
+{
+    if (!c || !n)
+        return 0;
+    for (int i = b->tally_count; i-- > 0;)
+        if (b->tallies[i].counter == c) {
+            b->tallies[i].n += n;
+            return 0;
+        }
+    if (b->tally_count == b->tally_capacity) {
+        void *more = grow(b, b->tallies, b->tally_count, &b->tally_capacity, sizeof *b->tallies);
+        if (!more)
+            return fail(why, E_MEMORY, "counters of a batch");
+        b->tallies = more;
+    }
+    b->tallies[b->tally_count++] = (struct tally){c, n};
+    return 0;
+}
+
+void batch_count_up(const struct batch *b)
+{
+    for (int i = 0; i < b->tally_count; i++)
+        counter_add(b->tallies[i].counter, b->tallies[i].n);
 }
 
 struct output *batch_output(struct batch *b, enum topic topic, int32_t partition, int header_count)
 {
     if (b->output_count == b->output_capacity) {
-        int capacity = b->output_capacity ? 2 * b->output_capacity : 64;
-        struct output *more = region_alloc(&b->mem, (size_t)capacity * sizeof *more);
+        struct output *more = grow(b, b->outputs, b->output_count, &b->output_capacity, sizeof *b->outputs);
         if (!more)
             return NULL;
-        if (b->output_count)
-            memcpy(more, b->outputs, (size_t)b->output_count * sizeof *more);
         b->outputs = more;
-        b->output_capacity = capacity;
     }
     struct header *headers = region_alloc(&b->mem, (size_t)header_count * sizeof *headers);
     if (!headers)
@@ -192,7 +229,7 @@ int batch_dead_letter(struct batch *b, const struct record *r, const char *stage
     if (r->value.data && !(o->value.data = region_copy(&b->mem, r->value.data, o->value.size)))
         goto memory;
     b->bytes += (int64_t)(o->key.size + o->value.size);
-    return 0;
+    return b->metrics ? batch_count(b, &b->metrics->dead_letters[reason->code], 1, why) : 0;
 memory:
     return fail(why, E_MEMORY, "a dead letter of %zu bytes", r->value.size);
 }

@@ -4,6 +4,7 @@
 #ifndef WORKER_STREAM_BATCH_H
 #define WORKER_STREAM_BATCH_H
 
+#include "worker/service/metrics.h"
 #include "worker/stream/source.h"
 #include "worker/stream/topics.h"
 
@@ -22,6 +23,12 @@ struct batch_offset {
     int64_t offset; /* to be committed: the next one to read */
 };
 
+/* What a counter gains when the batch is committed. */
+struct tally {
+    counter *counter;
+    uint64_t n;
+};
+
 struct batch {
     struct batch *next;     /* for the list it is in */
     struct region mem;      /* holds everything below; reset when the batch goes back to the pool */
@@ -31,8 +38,11 @@ struct batch {
     struct assignment *assignment; /* set by seal; NULL from a file */
     struct batch_offset *offsets;
     int offset_count;
-    int64_t sealed_us; /* monotonic */
-    bool hurry;        /* nothing is left to read: commit without waiting for more */
+    struct tally *tallies;
+    int tally_count, tally_capacity;
+    struct session_metrics *metrics; /* of the session whose pool it is of; NULL: nobody counts */
+    int64_t sealed_us;               /* monotonic */
+    bool hurry;                      /* nothing is left to read: commit without waiting for more */
 };
 
 /* Appends an output with room for `header_count` headers (uninitialised, to be filled); NULL: out of memory.
@@ -47,6 +57,10 @@ int batch_derived(struct batch *b, enum topic topic, const struct record *from, 
  * "infer", "train"... */
 int batch_dead_letter(struct batch *b, const struct record *r, const char *stage, const struct fail *reason,
                       const char *worker, size_t limit, struct fail *why);
+/* Adds n to a counter (NULL: none) when the batch is committed; a batch that is dropped adds nothing. */
+int batch_count(struct batch *b, counter *c, uint64_t n, struct fail *why);
+/* The sink's: the batch is committed. */
+void batch_count_up(const struct batch *b);
 void batch_reset(struct batch *b); /* drops outputs and offsets, keeps memory */
 
 #endif

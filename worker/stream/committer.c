@@ -163,6 +163,10 @@ static int add(struct session *s, struct transaction *t, struct batch *b, struct
 
 static void settle(struct session *s, struct batch **b, bool committed)
 {
+    if (committed) {
+        batch_count_up(*b);
+        lag_note(s, *b);
+    }
     assignment_release(&(*b)->assignment);
     batch_reset(*b);
     handoff_put(&s->sink.free, b);
@@ -203,9 +207,9 @@ static int fill(struct session *s, struct transaction *t, struct batch **carried
     return rc;
 }
 
-/* Aborts what is open. The epoch is closed first, so that nothing built behind this transaction can commit.
- */
-static void abort_transaction(struct session *s, struct transaction *t, const struct fail *reason)
+/* Aborts what is open; false: its end is not known. The epoch is closed first, so that nothing built behind this transaction
+ * can commit. */
+static bool abort_transaction(struct session *s, struct transaction *t, const struct fail *reason)
 {
     struct fail why;
     int64_t until_us = now_us() + FIRST_REPORT_MS * 1000;
@@ -215,10 +219,23 @@ static void abort_transaction(struct session *s, struct transaction *t, const st
     while (t->outputs && !s->delivered &&
            now_us() < until_us) /* an abort that overtakes the first produce is fatal */
         rd_kafka_poll(s->producer->rk, 10);
-    if (call(s, t, "abort_transaction", step_abort, &why))
+    if (call(s, t, "abort_transaction", step_abort, &why)) {
         session_break(s, &(struct fail){E_REBUILD, "an abort did not succeed"});
-    else
-        s->rewind_wanted = true;
+        return false;
+    }
+    s->rewind_wanted = true;
+    return true;
+}
+
+static void measure(struct session_metrics *m, enum metric_transaction outcome, int64_t rows, int64_t took_us)
+{
+    if (!m)
+        return;
+    counter_add(&m->transactions[outcome], 1);
+    if (outcome != METRIC_COMMITTED)
+        return;
+    histogram_observe(&m->commit_us, took_us);
+    histogram_observe(&m->transaction_rows, rows);
 }
 
 static void transact(struct session *s, struct batch *first, struct batch **carried)
@@ -226,6 +243,7 @@ static void transact(struct session *s, struct batch *first, struct batch **carr
     struct transaction t = {.assignment = assignment_hold(first->assignment)};
     struct fail why = {0};
     bool begun = false;
+    int64_t began_us = now_us();
     t.offsets = rd_kafka_topic_partition_list_new(16);
     s->delivered = 0;
     s->refused.code = E_OK;
@@ -243,12 +261,15 @@ static void transact(struct session *s, struct batch *first, struct batch **carr
         rc = call(s, &t, "commit_transaction", step_commit, &why);
     if (rc && s->refused.code)
         fail_prefix(&why, "%s", s->refused.text);
-    if (rc && begun && fail_class(why.code) == FAIL_ABORT)
-        abort_transaction(s, &t, &why);
+    bool aborted = rc && begun && fail_class(why.code) == FAIL_ABORT;
+    if (aborted)
+        aborted = abort_transaction(s, &t, &why);
     else if (rc)
         session_break(s, &why);
     else if (s->tainted)
         session_break(s, &(struct fail){E_REBUILD, "a transaction call had to be repeated: new producer"});
+    measure(s->role->metrics, rc ? aborted ? METRIC_ABORTED : METRIC_UNCERTAIN : METRIC_COMMITTED, t.rows,
+            now_us() - began_us);
     for (int i = 0; i < t.count; i++)
         settle(s, &t.batches[i], rc == 0);
     rd_kafka_topic_partition_list_destroy(t.offsets);

@@ -69,6 +69,14 @@ struct kafka_sink {
     int64_t waited; /* batches of whose fate sink_wait has told */
 };
 
+/* How far behind the group is: what is committed of each partition of the assignment. Guarded by the session's lock but for
+ * next_us, which is the poller's. */
+struct lag {
+    struct partition_lag *committed; /* .lag is the offset that is committed */
+    int count;
+    int64_t next_us;
+};
+
 struct session {
     const struct settings *settings;
     const struct session_role *role;
@@ -105,6 +113,7 @@ struct session {
     struct fail refused; /* the first report that failed in it; the committer's */
     atomic_int_fast64_t give_up_us; /* while closing: the committer gives up then; INT64_MAX: not closing */
     atomic_size_t limits[TOPICS];   /* the largest output each topic is known to take */
+    struct lag lag;
 };
 
 /* Ends the process with E_RESTART's status when an armed time passes: for calls of librdkafka that may hang.
@@ -131,6 +140,12 @@ void assignment_rebalance(void *session, rd_kafka_resp_err_t event,
 void assignment_rewind(struct session *s);
 bool session_wait_settled(struct session *s,
                           int64_t until_us); /* every sealed batch is committed or dropped */
+
+/* lag.c: begins anew with an assignment; the committer notes what it committed; the poller tells the metrics now and then. */
+void lag_begin(struct session *s, const struct assignment *a);
+void lag_note(struct session *s, const struct batch *b);
+void lag_tell(struct session *s);
+void lag_close(struct session *s);
 
 /* kafka_source.c */
 void kafka_source_open(struct kafka_source *src, struct session *s);

@@ -199,6 +199,7 @@ static int open_batches(struct session *s, struct fail *why)
         return fail(why, E_MEMORY, "%d batches", s->role->batches);
     for (int i = 0; i < s->role->batches; i++) {
         struct batch *b = &s->batches[i];
+        b->metrics = s->role->metrics;
         handoff_put(&s->sink.free, &b);
     }
     return 0;
@@ -247,6 +248,7 @@ static void session_close(struct session *s)
         region_free(&s->batches[i].mem);
     }
     free(s->batches);
+    lag_close(s);
     client_close(&s->producer);
     client_close(&s->consumer);
     handoff_free(&s->sealed);
@@ -309,6 +311,7 @@ static void poll_until_end(struct session *s, struct work *w)
             rd_kafka_message_destroy(m);
         }
         assignment_rewind(s);
+        lag_tell(s);
     }
 }
 
@@ -354,6 +357,8 @@ static int after_break(const struct session_role *role, int64_t *rebuilds_us, in
 {
     if (fail_class(why->code) != FAIL_REBUILD)
         return -(int)why->code;
+    if (role->metrics)
+        counter_add(&role->metrics->rebuilds[why->code], 1);
     log_event(LOG_WARN, "session is opened again", "role", role->name, "reason", fail_name(why->code), "text",
               why->text, NULL);
     if (why->code == E_FENCED && too_often(fences_us, FENCES, FENCE_WINDOW_S)) {
@@ -375,6 +380,7 @@ static int session_once(const struct settings *settings, const struct session_ro
     if (!s)
         return fail(why, E_MEMORY, "a session");
     session_init(s, settings, role, stop, watchdog);
+    metrics_wait(role->metrics, "waiting for the broker and its topics");
     int rc = wait_for_topics(s, why);
     if (!rc)
         rc = open_batches(s, why);
@@ -382,8 +388,10 @@ static int session_once(const struct settings *settings, const struct session_ro
         rc = open_producer(s, why);
     if (!rc)
         rc = open_consumer(s, why);
+    metrics_wait(role->metrics, "joining the group");
     if (!rc)
         rc = session_turn(s, work, arg, why);
+    metrics_wait(role->metrics, "the session is closed");
     session_close(s);
     free(s);
     return rc;

@@ -17,6 +17,7 @@ struct session_role {
     const char *name; /* "infer": group <worker.group>.infer, transactional.id <prefix><slot>.infer */
     enum topic input; /* the one topic that is consumed */
     int batches;      /* of the pool */
+    struct session_metrics *metrics; /* NULL: nobody counts */
 };
 
 /* Runs on the work thread; returns 0 when it has nothing more to do, or what source and sink gave it. */

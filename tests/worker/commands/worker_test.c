@@ -10,117 +10,13 @@
 
 #include <jansson.h>
 
-#include "tests/lib/model.h"
-#include "worker/codec/record.h"
-#include "worker/stream/clock.h"
+#include "tests/lib/broker.h"
+#include "tests/lib/records.h"
 
 #undef fail
 #include <cmocka.h>
 
 enum { IMAGE = 3 * 32 * 32 };
-
-static void stage_begin(struct stage *s)
-{
-    struct result r = {0};
-    stage_open(s, broker_shared());
-    stage_run(s, &r, 30000, "topics", "create", NULL);
-    result_expect(&r, 0);
-    result_free(&r);
-    stage_model(s, "lenet", 1, 1, true);
-}
-
-static void worker_begin(struct stage *s, struct process *p)
-{
-    stage_worker(s, p, stage_config(s, &(struct stage_settings){.slot = "a", .roles = "[infer]"}));
-    assert_true(process_wait_text(p, "partitions assigned", 1, 30000));
-}
-
-struct request {
-    const char *id, *model;
-    int rows, channels;
-    enum dtype dtype;
-    int64_t deadline_at;
-    int top_k;
-    bool outputs, explain;
-    float first; /* the first value of every FP32 row */
-};
-
-/* Sends one request of equal rows to partition 0. */
-static void request_send(struct stage *s, const struct request *q)
-{
-    struct bytes b = {0};
-    size_t item = dtype_size(q->dtype), size = (size_t)q->rows * (size_t)q->channels * 1024 * item;
-    char *data = calloc(1, size + 1);
-    for (int i = 0; q->dtype == DTYPE_FP32 && i < q->rows; i++)
-        memcpy(data + (size_t)i * (size_t)q->channels * 4096, &q->first, sizeof q->first);
-    struct tensor_view t = {
-        .dtype = q->dtype, .shape = SHAPE(q->rows, q->channels, 32, 32), .data = {data, size}};
-    struct inference_head head = {.id = text_span(q->id),
-                                  .model = text_span(q->model),
-                                  .created_at = clock_ms(),
-                                  .deadline_at = q->deadline_at,
-                                  .top_k = q->top_k,
-                                  .return_outputs = q->outputs,
-                                  .explain = q->explain};
-    inference_encode(&b, &head, &t, NULL);
-    stage_put(s, "inference", 0, q->id, b.data, b.size);
-    bytes_free(&b);
-    free(data);
-}
-
-/* All records of a topic as a JSON array, once there are `count` of them. */
-static json_t *topic_read(struct stage *s, const char *topic, int count)
-{
-    struct result r = {0};
-    char n[16];
-    snprintf(n, sizeof n, "%d", count);
-    stage_run(s, &r, 60000, "tail", topic, "-n", n, "--follow", NULL);
-    result_expect(&r, 0);
-    json_t *all = json_array();
-    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n")) {
-        json_t *one = json_loads(line, 0, NULL);
-        assert_non_null(one);
-        json_array_append_new(all, one);
-    }
-    result_free(&r);
-    assert_int_equal(json_array_size(all), count);
-    return all;
-}
-
-/* The record whose value has this id, or whose key it is. */
-static json_t *by_key(json_t *all, const char *key)
-{
-    size_t i;
-    json_t *one;
-    json_array_foreach(all, i,
-                       one) if (json_is_string(json_object_get(one, "key")) &&
-                                strcmp(json_string_value(json_object_get(one, "key")), key) == 0) return one;
-    fail_msg("no record with key %s", key);
-    return NULL;
-}
-
-static const char *header_of(json_t *record, const char *name)
-{
-    const char *value = json_string_value(json_object_get(json_object_get(record, "headers"), name));
-    if (!value)
-        fail_msg("no header %s in %s", name, json_dumps(record, JSON_COMPACT));
-    return value;
-}
-
-static json_t *row_of(json_t *record, int i)
-{
-    return json_array_get(json_object_get(json_object_get(record, "value"), "rows"), (size_t)i);
-}
-
-static void is_status(json_t *record, int row, const char *status)
-{
-    assert_string_equal(json_string_value(json_object_get(row_of(record, row), "status")), status);
-}
-
-static size_t rows_of(json_t *record)
-{
-    return json_array_size(json_object_get(json_object_get(record, "value"), "rows"));
-}
 
 static void every_wrong_record_becomes_a_dead_letter_with_its_reason(void **state)
 {
@@ -137,7 +33,7 @@ static void every_wrong_record_becomes_a_dead_letter_with_its_reason(void **stat
     struct inference_head head = {.id = text_span("x"), .model = text_span("lenet")};
     (void)state;
     stage_begin(&s);
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     stage_put(&s, "inference", 0, "tombstone", NULL, 0);
     stage_put(&s, "inference", 0, "garbage", "\x01\x01\x01\x01", 4);
     inference_encode(&b, &head, &t, NULL);
@@ -184,7 +80,7 @@ static void rows_have_their_own_verdicts(void **state)
     struct process worker = {0};
     (void)state;
     stage_begin(&s);
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     request_send(&s, &(struct request){.id = "late",
                                        .model = "lenet",
                                        .rows = 2,
@@ -224,7 +120,7 @@ static void requests_that_ask_get_saliency_maps(void **state)
     struct process worker = {0};
     (void)state;
     stage_begin(&s);
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     request_send(&s, &(struct request){.id = "asks",
                                        .model = "lenet",
                                        .rows = 2,
@@ -263,7 +159,7 @@ static void large_records_are_answered_in_pieces(void **state)
     struct process worker = {0};
     (void)state;
     stage_begin(&s);
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     request_send(&s, &(struct request){
                          .id = "5000", .model = "lenet", .rows = 5000, .channels = 3, .dtype = DTYPE_UINT8});
     request_send(&s, &(struct request){
@@ -287,7 +183,7 @@ static void a_promotion_swaps_without_restart_or_loss(void **state)
     json_t *one;
     (void)state;
     stage_begin(&s);
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     for (int n = 0; n < 10; n++)
         request_send(&s,
                      &(struct request){
@@ -324,7 +220,7 @@ static void a_model_promoted_just_before_a_request_is_never_unknown(void **state
     char name[32];
     (void)state;
     stage_begin(&s);
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     for (int n = 0; n < 5; n++) {
         snprintf(name, sizeof name, "fresh%d", n);
         stage_model(&s, name, 1, (unsigned)n + 10, true);
@@ -377,7 +273,7 @@ static void a_model_too_large_for_the_machine_leaves_the_others(void **state)
                         "network: giant\ninput: [3, 16384, 16384]\nlabels: 10\nlayers:\n"
                         "  - conv: {filters: 2, kernel: 1}\n  - maxpool: {size: 1024}\n"
                         "  - maxpool: {size: 16}\n  - dense: {units: 10}\n");
-    worker_begin(&s, &worker);
+    worker_begin(&s, &worker, NULL);
     request_send(
         &s, &(struct request){.id = "g", .model = "giant", .rows = 1, .channels = 3, .dtype = DTYPE_UINT8});
     request_send(

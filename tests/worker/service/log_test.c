@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct capture {
@@ -160,6 +161,53 @@ static void test_threads(void **state)
     free(text);
 }
 
+static json_t *next_line(char **save)
+{
+    char *l = strtok_r(NULL, "\n", save);
+    return l ? json_loads(l, 0, NULL) : NULL;
+}
+
+static long field(json_t *line, const char *name)
+{
+    return (long)json_integer_value(json_object_get(line, name));
+}
+
+/* Lines of an event beyond its quota are left out, counted, and told; other events are not concerned. Every line is either
+ * written or counted, however the seconds fall. */
+static void test_limit(void **state)
+{
+    (void)state;
+    struct capture c;
+    enum { SAID = 500, MOST = 5 };
+    long written = 0, counted = 0, others = 0;
+    log_open(LOG_JSON, LOG_INFO);
+    log_limit(MOST);
+    capture_begin(&c);
+    struct timespec began, now, pause = {0, 20000000};
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    for (int i = 0; i < SAID; i++)
+        log_event(LOG_WARN, "storm", "number", log_text("%d", i), NULL);
+    log_event(LOG_ERROR, "quiet", NULL);
+    do { /* until the second is over, so that what was left out is told */
+        nanosleep(&pause, NULL);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec == began.tv_sec);
+    log_event(LOG_ERROR, "quiet", NULL);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    log_limit(0);
+    char *text = capture_end(&c), *save = text;
+    for (json_t *line; (line = next_line(&save)); json_decref(line)) {
+        const char *event = json_string_value(json_object_get(line, "event"));
+        written += strcmp(event, "storm") == 0;
+        others += strcmp(event, "quiet") == 0;
+        counted += field(line, "left_out");
+    }
+    assert_int_equal(written + counted, SAID);
+    assert_true(written >= MOST && written <= MOST * (now.tv_sec - began.tv_sec + 1));
+    assert_int_equal(others, 2);
+    free(text);
+}
+
 static void test_log_text_keeps_eight(void **state)
 {
     (void)state;
@@ -179,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_json_line), cmocka_unit_test(test_text_line),
         cmocka_unit_test(test_level),     cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_threads),   cmocka_unit_test(test_log_text_keeps_eight),
+        cmocka_unit_test(test_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,6 +168,31 @@ static void a_derived_record_names_its_source(void **state)
     region_free(&b.mem);
 }
 
+/* What a batch counts reaches its counters when it is committed, once, and never when it is dropped. */
+static void counters_move_with_the_commit(void **state)
+{
+    struct session_metrics metrics = {.role = "infer"};
+    struct batch b = {.metrics = &metrics};
+    struct record r = record_make();
+    struct fail reason = {E_TRUNCATED, "short"}, why;
+    counter many[100] = {0}, *none = NULL;
+    (void)state;
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < 300; i++)
+            assert_int_equal(batch_count(&b, &many[i % 100], (uint64_t)(i % 100), &why), 0);
+        assert_int_equal(batch_count(&b, none, 1, &why), 0);
+        assert_int_equal(batch_dead_letter(&b, &r, "decode", &reason, "w", LIMIT, &why), 0);
+        if (turn == 1)
+            batch_count_up(&b);
+        batch_reset(&b);
+    }
+    batch_count_up(&b); /* empty by now */
+    for (uint64_t i = 0; i < 100; i++)
+        assert_int_equal(many[i], 3 * i);
+    assert_int_equal(metrics.dead_letters[E_TRUNCATED], 1);
+    region_free(&b.mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +201,7 @@ int main(void)
         cmocka_unit_test(detail_is_cut_at_a_character),
         cmocka_unit_test(what_the_topic_cannot_take_is_cut_with_its_hash),
         cmocka_unit_test(a_derived_record_names_its_source),
+        cmocka_unit_test(counters_move_with_the_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
