@@ -188,6 +188,49 @@ FORMULA real formula_map_back(const struct map *map, real dy, real v)
     }
 }
 
+FORMULA real formula_zip(enum zip_fn fn, real a, real b)
+{
+    switch (fn) {
+    case ZIP_ADD:
+        return a + b;
+    case ZIP_SUB:
+        return a - b;
+    case ZIP_MUL:
+        return a * b;
+    case ZIP_DIV:
+        return a / b;
+    default:
+        return a < 0 ? a * b : a; /* prelu */
+    }
+}
+
+/* da (side 0) or db (side 1) from dy */
+FORMULA real formula_zip_back(enum zip_fn fn, int side, real dy, real a, real b)
+{
+    switch (fn) {
+    case ZIP_ADD:
+        return dy;
+    case ZIP_SUB:
+        return side ? -dy : dy;
+    case ZIP_MUL:
+        return side ? dy * a : dy * b;
+    case ZIP_DIV:
+        return side ? -dy * a / (b * b) : dy / b;
+    default:
+        return side ? (a > 0 ? 0 : dy * a) : (a > 0 ? dy : dy * b);
+    }
+}
+
+/* Does x replace the greatest (least) so far? NaN does, and is not replaced: the first NaN is the result. */
+FORMULA int formula_reduce_takes(enum reduce_fn fn, int last, real x, real sofar)
+{
+    if (sofar != sofar)
+        return 0;
+    if (x != x || (last && x == sofar))
+        return 1;
+    return fn == REDUCE_MAX || fn == REDUCE_ARGMAX ? x > sofar : x < sofar;
+}
+
 /* Does x replace the largest so far? The first of equals stays; NaN always takes over, as in PyTorch. */
 FORMULA int formula_max_takes(real x, real largest)
 {

@@ -110,6 +110,22 @@ void record_map(struct recorder *r, struct value y, struct value x, const struct
 void record_map_back(struct recorder *r, struct value dx, struct value dy, struct value x, struct value y,
                      const struct map *map);
 void record_copy(struct recorder *r, struct value y, struct value x);
+/* Of two values that broadcast to y's shape; one may be a parameter. */
+void record_zip(struct recorder *r, struct value y, struct value a, struct value b, enum zip_fn fn);
+/* d: the gradient of a (side 0) or of b (side 1), summed over what was repeated. Keeps of a and b only what the
+ * slope is computed from. */
+void record_zip_back(struct recorder *r, struct value d, int side, struct value dy, struct value a,
+                     struct value b, enum zip_fn fn);
+/* A strided copy; of the nest `row` need not be set. VIEW_PART: one of several steps that together write y. */
+void record_view(struct recorder *r, struct value y, struct value x, const struct view *view);
+/* Turns a view around, for its gradient: x is written from y. */
+void view_turn(struct view *v, enum view_cover cover, float fill);
+/* Over the dimensions of x's row for which axes[] is set; y's other dimensions are x's, in their order. */
+void record_reduce(struct recorder *r, struct value y, struct value x, const bool *axes, enum reduce_fn fn,
+                   float scale, bool last);
+/* Of sums, and of greatest and least values: the first of equals takes the gradient. */
+void record_reduce_back(struct recorder *r, struct value dx, struct value dy, struct value x,
+                        const bool *axes, enum reduce_fn fn, float scale);
 /* Keeps an element with probability 1 - rate and divides it by that. The same call makes dx of dy. */
 void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer);
 void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner);

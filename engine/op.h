@@ -5,6 +5,7 @@
 #ifndef ENGINE_OP_H
 #define ENGINE_OP_H
 
+#include "engine/nest.h"
 #include "engine/tensor.h"
 
 enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
@@ -27,6 +28,12 @@ enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
     X(MAP, "map")                     /* y              x */                                            \
     X(MAP_BACK, "map_back")           /* dx             dy [x] [y]: map_slope says which */             \
     X(COPY, "copy")                   /* y              x */                                            \
+    X(ZIP, "zip")                     /* y              a b */                                          \
+    X(ZIP_BACK, "zip_back")           /* da or db       dy [a] [b] */                                   \
+    X(ZIP_DW, "zip_dw")               /* the same, of a parameter: summed over rows too */              \
+    X(VIEW, "view")                   /* y              x */                                            \
+    X(REDUCE, "reduce")               /* y              x */                                            \
+    X(REDUCE_BACK, "reduce_back")     /* dx             dy x: of a greatest or least value */           \
     X(DROPOUT, "dropout")             /* y              x            (and dx from dy: the same mask) */ \
     X(SOFTMAX, "softmax")             /* y              x */                                            \
     X(SOFTMAX_BACK, "softmax_back")   /* dx             dy y */                                         \
@@ -84,6 +91,46 @@ struct map {
 /* What a function's slope is computed from: its result, where that is enough, so that x need not be kept. */
 enum map_slope { SLOPE_OF_Y, SLOPE_OF_X };
 
+/* Functions of two values; formula.h has them. */
+enum zip_fn {
+    ZIP_ADD,
+    ZIP_SUB,
+    ZIP_MUL,
+    ZIP_DIV,
+    ZIP_PRELU, /* a, below 0 a b */
+    ZIP_FNS
+};
+
+struct zip {
+    enum zip_fn fn;
+    int side;         /* *_BACK, *_DW: 0 da, 1 db */
+    struct nest nest; /* in: a b, or dy a b */
+};
+
+/* A strided copy, y = scale * x. */
+enum view_cover {
+    VIEW_WHOLE, /* writes every element of a row of y */
+    VIEW_FILL,  /* the rest of the row becomes `fill`, unless adding */
+    VIEW_SUM,   /* the row begins as zeros, unless adding; elements written more than once add up */
+    VIEW_PART   /* the rest stays: other steps write it */
+};
+
+struct view {
+    enum view_cover cover;
+    float fill, scale;
+    struct nest nest;
+};
+
+/* arg*: the index of the first of the greatest or least, counted over the dimensions that go. */
+enum reduce_fn { REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_ARGMAX, REDUCE_ARGMIN };
+
+struct reduce {
+    enum reduce_fn fn;
+    float scale;      /* sum: 1 / n makes it the mean */
+    bool last;        /* arg*: the last of equals instead */
+    struct nest nest; /* out: y or dx; in: x, or dy x */
+};
+
 /* Where the windows of a convolution or a pool lie. Output pixel (p, q) and tap (r, s) read input pixel
  *   h = p * stride_h - pad_top + r * dilation_h,   w = q * stride_w - pad_left + s * dilation_w
  * and nothing where that is outside. Filter k reads the C / groups channels of its group. Pools: K = C. */
@@ -129,6 +176,9 @@ struct geometry {
         struct {
             int64_t outputs; /* `choice` is [rows]: an output's index, or -1: the largest */
         } pick;
+        struct zip zip;
+        struct view view;
+        struct reduce reduce;
         struct {
             double rate;
             int layer; /* hashed into the mask */

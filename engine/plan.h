@@ -85,6 +85,10 @@ struct recorder {
 
 /* ---- recording ---- */
 struct value plan_value(struct recorder *r, struct shape row, enum store store, size_t at);
+/* Appends a step unless nobody wants its outputs. A first writer of the first output that is wanted assigns, later
+ * ones add; sums into parameter gradients always add. NULL: not appended. */
+struct step *plan_record(struct recorder *r, enum op op, const struct value outs[OP_OUT],
+                         const struct value in[OP_IN], const struct geometry *g);
 
 /* ---- passes, in this order ---- */
 void plan_drop_unread(struct plan *p);

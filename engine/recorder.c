@@ -1,4 +1,5 @@
-/* The recorder: calls of operations become steps. plan.c makes a plan of them. */
+/* The recorder: calls of operations become steps. plan.c makes a plan of them. Operations over loop nests:
+ * recorder_nest.c. */
 #include <stdlib.h>
 
 #include "engine/plan.h"
@@ -49,15 +50,13 @@ struct value record_temp(struct recorder *r, struct shape row)
     return plan_value(r, row, STORE_ACTIVATION, 0);
 }
 
-/* Appends a step unless nobody wants its outputs. A first writer of the first output that is wanted assigns,
- * later ones add; sums into parameter gradients always add. */
-static void record_all(struct recorder *r, enum op op, const struct value outs[OP_OUT],
-                       const struct value in[OP_IN], const struct geometry *g)
+struct step *plan_record(struct recorder *r, enum op op, const struct value outs[OP_OUT],
+                         const struct value in[OP_IN], const struct geometry *g)
 {
     struct plan *p = r->plan;
     bool add = false, wanted = false;
     if (r->rc || grow(r, (void **)&p->steps, p->count, &p->capacity, sizeof *p->steps))
-        return;
+        return NULL;
     for (int i = 0; i < OP_OUT; i++) {
         struct plan_value *v = &p->values[outs[i].id];
         if (!outs[i].id)
@@ -68,19 +67,20 @@ static void record_all(struct recorder *r, enum op op, const struct value outs[O
         v->writers++;
     }
     if (!wanted)
-        return;
+        return NULL;
     struct step *s = &p->steps[p->count++];
     *s = (struct step){.op = op, .g = *g, .add = add, .node = r->node, .row = p->values[outs[0].id].size};
     for (int i = 0; i < OP_OUT; i++)
         s->out[i] = outs[i];
     for (int i = 0; i < OP_IN; i++)
         s->in[i] = in[i];
+    return s;
 }
 
 static void record(struct recorder *r, enum op op, struct value out, struct value out2,
                    const struct value in[OP_IN], const struct geometry *g)
 {
-    record_all(r, op, (const struct value[OP_OUT]){out, out2}, in, g);
+    plan_record(r, op, (const struct value[OP_OUT]){out, out2}, in, g);
 }
 
 static const struct value none;
@@ -164,8 +164,8 @@ void record_batchnorm(struct recorder *r, struct value y, struct value stats, st
 {
     struct geometry g = {.norm = *norm};
     if (r->training)
-        record_all(r, OP_NORM_TRAIN, (const struct value[OP_OUT]){y, stats, w[2], w[3]}, IN(x, w[0], w[1]),
-                   &g);
+        plan_record(r, OP_NORM_TRAIN, (const struct value[OP_OUT]){y, stats, w[2], w[3]}, IN(x, w[0], w[1]),
+                    &g);
     else
         record(r, OP_NORM, y, none, IN(x, w[0], w[1], w[2], w[3]), &g);
 }
@@ -176,8 +176,8 @@ void record_batchnorm_back(struct recorder *r, struct value dx, const struct val
 {
     struct geometry g = {.norm = *norm};
     if (r->training)
-        record_all(r, OP_NORM_BACK, (const struct value[OP_OUT]){dx, dw[0], dw[1]},
-                   IN(dy, x, w[0], w[1], stats), &g);
+        plan_record(r, OP_NORM_BACK, (const struct value[OP_OUT]){dx, dw[0], dw[1]},
+                    IN(dy, x, w[0], w[1], stats), &g);
     else
         record(r, OP_NORM, dx, none, IN(dy, w[0], none, none, w[3]), &g);
 }

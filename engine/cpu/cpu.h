@@ -24,6 +24,12 @@ CPU_KERNEL(cpu_batchnorm_back);
 CPU_KERNEL(cpu_map);
 CPU_KERNEL(cpu_map_back);
 CPU_KERNEL(cpu_copy);
+CPU_KERNEL(cpu_zip);
+CPU_KERNEL(cpu_zip_back);
+CPU_KERNEL(cpu_zip_dw);
+CPU_KERNEL(cpu_view);
+CPU_KERNEL(cpu_reduce);
+CPU_KERNEL(cpu_reduce_back);
 CPU_KERNEL(cpu_dropout);
 CPU_KERNEL(cpu_pick);
 CPU_KERNEL(cpu_softmax);
@@ -36,6 +42,7 @@ CPU_KERNEL(cpu_log_loss);
 int64_t cpu_channels(const struct call *c); /* of batch norm */
 int64_t cpu_conv_slices(const struct call *c);
 int64_t cpu_dense_slices(const struct call *c);
+int64_t cpu_zip_slices(const struct call *c);
 size_t cpu_conv_scratch(const struct geometry *g);
 
 /* y = f(y) over n values, in place. */

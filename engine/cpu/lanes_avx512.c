@@ -24,6 +24,8 @@
 
 #include "engine/cpu/lanes_update.h"
 
+#include "engine/cpu/lanes_nests.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #ifdef __clang__

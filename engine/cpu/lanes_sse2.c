@@ -17,4 +17,6 @@
 
 #include "engine/cpu/lanes_update.h"
 
+#include "engine/cpu/lanes_nests.h"
+
 #include "engine/cpu/lanes_other.h"

@@ -6,6 +6,7 @@
 #include "engine/backend_ops.h"
 #include "engine/formula.h"
 #include "engine/ref/losses.h"
+#include "engine/ref/nests.h"
 #include "engine/ref/updates.h"
 #include "engine/rng.h"
 
@@ -392,6 +393,12 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_MAP] = {ref_map, NULL, NULL},
     [OP_MAP_BACK] = {ref_map_back, NULL, NULL},
     [OP_COPY] = {ref_copy, NULL, NULL},
+    [OP_ZIP] = {ref_zip, NULL, NULL},
+    [OP_ZIP_BACK] = {ref_zip_back, NULL, NULL},
+    [OP_ZIP_DW] = {ref_zip_dw, NULL, NULL},
+    [OP_VIEW] = {ref_view, NULL, NULL},
+    [OP_REDUCE] = {ref_reduce, NULL, NULL},
+    [OP_REDUCE_BACK] = {ref_reduce_back, NULL, NULL},
     [OP_TO_LANES] = {ref_relayout, NULL, NULL},
     [OP_FROM_LANES] = {ref_relayout, NULL, NULL},
     [OP_PICK] = {loss_pick, NULL, NULL},

@@ -181,7 +181,10 @@ struct op_case {
 #define SMALL   .count = 17, .lr = 0.05, .scale = 1
 #define ADAM    .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-3, .correction1 = 0.1, .correction2 = 0.01
 
+#include "tests/engine/nest_cases.h" /* uses the enumerations above */
+
 static const struct op_case cases[] = {
+    ALL_NEST_CASES,
     CONV_CASES(OP_CONV, 1e-5),
     {"conv and relu", OP_CONV, WINDOW(3, 5, 6, 4, 3, 3, 3, 4, 1, 1, 0, 0, 1, 1, 1), 0, 1e-5, PLAIN},
     CONV_CASES(OP_CONV_DX, 1e-5),
@@ -303,6 +306,28 @@ static int moments(const struct op_case *t)
     return own + (t->g.update.momentum > 0) + t->g.update.centered;
 }
 
+static struct sizes nest_sizes(const struct op_case *t, int64_t n)
+{
+    struct sizes s = {{0}, {0}};
+    switch (t->op) {
+    case OP_ZIP:
+        nest_inputs(&t->g.zip.nest, 2, n, s.out, s.in);
+        break;
+    case OP_VIEW:
+        nest_inputs(&t->g.view.nest, 1, n, s.out, s.in);
+        break;
+    case OP_REDUCE:
+        nest_inputs(&t->g.reduce.nest, 1, n, s.out, s.in);
+        break;
+    case OP_REDUCE_BACK:
+        nest_inputs(&t->g.reduce.nest, 2, n, s.out, s.in);
+        break;
+    default: /* sums and differences need neither a nor b */
+        nest_inputs(&t->g.zip.nest, t->g.zip.fn <= ZIP_SUB ? 1 : 3, n, s.out, s.in);
+    }
+    return s;
+}
+
 static struct sizes sizes_of(const struct op_case *t, int64_t n)
 {
     int64_t w = t->g.update.count;
@@ -318,6 +343,13 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
     case OP_NORM_TRAIN:
     case OP_NORM_BACK:
         return norm_sizes(t, n);
+    case OP_ZIP:
+    case OP_ZIP_BACK:
+    case OP_ZIP_DW:
+    case OP_VIEW:
+    case OP_REDUCE:
+    case OP_REDUCE_BACK:
+        return nest_sizes(t, n);
     case OP_MAP_BACK:
         if (map_slope(&t->g.map) == SLOPE_OF_X)
             return (struct sizes){{row}, {row, row}};
@@ -568,7 +600,7 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
 
 static bool sums_into_parameters(enum op op)
 {
-    return op == OP_CONV_DW || op == OP_DENSE_DW || is_update(op);
+    return op == OP_CONV_DW || op == OP_DENSE_DW || op == OP_ZIP_DW || is_update(op);
 }
 
 static bool only_assigns(enum op op)
