@@ -43,9 +43,10 @@ TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 # Programs that time parts; built one by one: make build/release/tests/bench/kernels
 BENCHES    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
+FUZZ_TARGETS := record onnx safetensors yaml
 # Told before the first compiler error: what is missing. The goals that install or need nothing go on.
 MISSING := $(shell tests/setup build --print)
-FREE    := setup test asan tsan demo help clean lint format size
+FREE    := setup test asan tsan demo help clean lint format size fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
 ifneq ($(MISSING),)
 ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
 $(error missing packages: $(MISSING). `make setup` installs them)
@@ -112,11 +113,28 @@ FUZZ_RECORD  := tests/fuzz/record_fuzz.c engine/fail.c engine/tensor.c worker/se
                 worker/service/embedded.c $(filter-out %/container.c,$(wildcard worker/codec/*.c))
 $(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-.PHONY: fuzz-record
-fuzz-record:
-	$(MAKE) FLAVOUR=fuzz CC=clang-14 $(BUILD_ROOT)/fuzz/record_fuzz
-	@mkdir -p $(BUILD_ROOT)/fuzz/corpus
-	$(BUILD_ROOT)/fuzz/record_fuzz -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(BUILD_ROOT)/fuzz/corpus tests/fuzz/corpus/record
+# The readers of models, with all of the engine that they need: no kernels.
+FUZZ_READERS := $(wildcard engine/files/*.c engine/layers/*.c) $(addprefix engine/,fail.c tensor.c graph.c rng.c setting.c \
+                setting_print.c setting_read.c $(notdir $(wildcard engine/recorder*.c engine/nest*.c engine/plan*.c)) op.c)
+FUZZ_OBJ     := $(call OBJ,$(wildcard $(FUZZ_READERS))) $(patsubst %.proto,$(B)/%.pb-c.o,$(PROTO))
+$(B)/onnx_fuzz $(B)/safetensors_fuzz $(B)/yaml_fuzz: $(B)/%: $(B)/tests/fuzz/%.o $(FUZZ_OBJ)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Files beside the corpus, and what a target's inputs look like.
+FUZZ_MORE_yaml  := config
+FUZZ_FLAGS_onnx := -dict=tests/fuzz/onnx.dict -max_len=16384
+.PHONY: fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
+fuzz-build:
+	@tests/setup build fuzz
+	$(MAKE) FLAVOUR=fuzz CC=clang-14 $(patsubst %,$(BUILD_ROOT)/fuzz/%_fuzz,$(FUZZ_TARGETS))
+$(addprefix fuzz-,$(FUZZ_TARGETS)): fuzz-%: fuzz-build
+	@mkdir -p $(BUILD_ROOT)/fuzz/corpus/$*
+	$(BUILD_ROOT)/fuzz/$*_fuzz -max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=128 -print_final_stats=1 $(FUZZ_FLAGS_$*) \
+	  $(BUILD_ROOT)/fuzz/corpus/$* tests/fuzz/corpus/$* $(FUZZ_MORE_$*)
+# All, two at a time; what one says is shown when it fails.
+fuzz: fuzz-build
+	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P2 -I@ sh -c \
+	  '$(SUB) -s fuzz-@ >$(BUILD_ROOT)/fuzz/@.log 2>&1 && echo "ok     @: $$(sed -n "s/.*number_of_executed_units: //p" $(BUILD_ROOT)/fuzz/@.log) inputs" || { cat $(BUILD_ROOT)/fuzz/@.log; echo "FAILED @"; exit 255; }'
 
 # ---- habits ----
 
@@ -168,6 +186,7 @@ help:
 	@echo "make test       setup, build, every test, those against a real broker too; ONLY=worker/stream runs a part"
 	@echo "make asan|tsan  the tests in a build with sanitizers"
 	@echo "make demo       everything from nothing: broker, training, scoring, answers checked"
+	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
 	@echo "make install    to DESTDIR, prefix ($(prefix))"
 	@echo "make clean      removes $(BUILD_ROOT)"
