@@ -1,15 +1,12 @@
-/* Networks as data: building, copying, checking and initialising. What the layers compute is layers/, how
- * files become graphs is files/. Next to read: layer.h. */
+/* Networks as data: building, copying and checking. What the layers compute is layers/, how files become graphs
+ * is files/. Next to read: graph_init.c, layer.h. */
 #include "engine/graph.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/layer.h"
-#include "engine/layers/settings.h"
-#include "engine/rng.h"
 
 enum { NODES_MOST = 10000 };
 
@@ -117,6 +114,18 @@ int graph_add(struct graph_node **out, struct graph *g, const char *type, const 
     return 0;
 }
 
+void graph_drop(struct graph *g, int index)
+{
+    int input = g->nodes[index].inputs[0];
+    node_free(&g->nodes[index]);
+    memmove(&g->nodes[index], &g->nodes[index + 1], (size_t)(--g->count - index) * sizeof *g->nodes);
+    for (int i = index; i < g->count; i++)
+        for (int k = 0; k < g->nodes[i].input_count; k++) {
+            int *from = &g->nodes[i].inputs[k];
+            *from = *from == index ? input : *from > index ? *from - 1 : *from;
+        }
+}
+
 int graph_index(const struct graph *g, const char *node_name)
 {
     for (int i = 0; i < g->count; i++)
@@ -164,7 +173,7 @@ static int at_node(const struct graph *g, const struct graph_node *n, struct fai
     return fail_prefix(why, "%s: %s", file, n->name);
 }
 
-static int input_shapes(const struct graph *g, int index, struct shape in[GRAPH_INPUTS], struct fail *why)
+int graph_input_shapes(const struct graph *g, int index, struct shape in[GRAPH_INPUTS], struct fail *why)
 {
     const struct graph_node *n = &g->nodes[index];
     if (n->input_count < n->type->min_inputs || n->input_count > n->type->max_inputs)
@@ -197,7 +206,7 @@ static int finish_node(struct graph *g, int index, struct fail *why)
     struct graph_node *n = &g->nodes[index];
     struct shape in[GRAPH_INPUTS];
     struct layer_param want[GRAPH_PARAMS] = {{0}};
-    int rc = input_shapes(g, index, in, why);
+    int rc = graph_input_shapes(g, index, in, why);
     if (rc || (rc = n->type->shape(n->settings, in, n->input_count, &n->shape, why)))
         return rc;
     if (shape_size(n->shape) <= 0 || shape_size(n->shape) > INT32_MAX)
@@ -231,70 +240,6 @@ int graph_finish(struct graph *g, struct fail *why)
     return 0;
 }
 
-/* ---- initialisation ---- */
-
-/* Does the layer end in relu or one of its kin? */
-static bool ends_in_relu(const struct graph_node *n)
-{
-    enum map_fn fn = n->type->activation ? n->type->activation(n->settings) : MAP_IDENTITY;
-    return fn == MAP_RELU || fn == MAP_RELU6 || fn == MAP_LEAKY_RELU;
-}
-
-static bool relu_follows(const struct graph *g, int index)
-{
-    if (ends_in_relu(&g->nodes[index]))
-        return true;
-    for (int i = index + 1; i < g->count; i++)
-        for (int k = 0; k < g->nodes[i].input_count; k++)
-            if (g->nodes[i].inputs[k] == index && !g->nodes[i].type->params && ends_in_relu(&g->nodes[i]))
-                return true;
-    return false;
-}
-
-/* He: normal, variance 2 / fan_in (https://arxiv.org/abs/1502.01852). Xavier: uniform in
- * +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010). */
-static void draw(float *data, int64_t n, const struct layer_param *p, bool he, struct rng *r)
-{
-    double deviation = sqrt(2.0 / (double)p->fan_in);
-    double bound = sqrt(6.0 / (double)(p->fan_in + p->fan_out));
-    for (int64_t i = 0; i < n; i++)
-        data[i] = (float)(he ? deviation * rng_normal(r) : bound * (2 * rng_uniform(r) - 1));
-}
-
-static int init_node(struct graph *g, int index, uint64_t seed, struct fail *why)
-{
-    struct graph_node *n = &g->nodes[index];
-    struct layer_param want[GRAPH_PARAMS] = {{0}};
-    struct shape in[GRAPH_INPUTS];
-    int rc = input_shapes(g, index, in, why);
-    if (rc || !n->type->params)
-        return rc;
-    n->type->params(n->settings, in, want);
-    for (int i = 0; i < n->param_count; i++) {
-        int64_t size = shape_size(want[i].shape);
-        if (n->params[i].data)
-            continue;
-        if (!(n->params[i].data = calloc((size_t)size, sizeof(float))))
-            return out_of_memory(why, n->params[i].name);
-        /* One generator a parameter: drawing one does not depend on which others have data. */
-        struct rng r = rng_seed(rng_hash(seed, (uint64_t)index, (uint64_t)i, 0));
-        bool he = want[i].init == INIT_AUTO ? relu_follows(g, index) : want[i].init == INIT_HE;
-        if (want[i].role == PARAM_WEIGHT)
-            draw(n->params[i].data, size, &want[i], he, &r);
-        for (int64_t k = 0; want[i].role != PARAM_WEIGHT && k < size; k++)
-            n->params[i].data[k] = want[i].fill;
-    }
-    return 0;
-}
-
-int graph_init(struct graph *g, uint64_t seed, struct fail *why)
-{
-    int rc = graph_finish(g, why);
-    for (int i = 0; !rc && i < g->count; i++)
-        rc = init_node(g, i, seed, why);
-    return rc;
-}
-
 /* ---- figures ---- */
 
 double graph_flops(const struct graph *g)
@@ -303,7 +248,7 @@ double graph_flops(const struct graph *g)
     struct shape in[GRAPH_INPUTS];
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->nodes[i];
-        if (n->type->flops && !input_shapes(g, i, in, NULL))
+        if (n->type->flops && !graph_input_shapes(g, i, in, NULL))
             flops += n->type->flops(n->settings, in, n->shape);
     }
     return flops;

@@ -62,6 +62,14 @@ int graph_set_param(struct graph *g, int node, int index, const char *name, stru
  * weights that are there. Called by the readers; calling it again is harmless. */
 int graph_finish(struct graph *g, struct fail *why);
 
+/* Takes a node out and frees it; who read it reads its first input. */
+void graph_drop(struct graph *g, int index);
+/* For NET_INFER and NET_EXPLAIN, where weights are constants: a batch norm over a conv or dense that nobody else
+ * reads goes into that one's weights and bias, the rest stay. Every parameter has data. */
+int graph_fold(struct graph *g, struct fail *why);
+/* The shapes that a node's inputs have, checked; E_NETWORK without its name. */
+int graph_input_shapes(const struct graph *g, int index, struct shape in[GRAPH_INPUTS], struct fail *why);
+
 int graph_index(const struct graph *g, const char *node_name); /* -1: none */
 struct shape graph_output(const struct graph *g);              /* of one row */
 /* Draws every parameter that has no data yet: He for layers followed by relu, Xavier otherwise, zero biases;

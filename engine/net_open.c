@@ -184,6 +184,8 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
     if (rc)
         return rc;
     plan_drop_unread(plan);
+    if (net->be->ops->joins)
+        plan_join_norm(plan);
     plan_alias_copies(plan);
     if (net->be->ops->joins)
         plan_join(plan);
@@ -309,7 +311,8 @@ int net_open(struct net **out, struct backend *be, const struct graph *g, const 
         return fail(why, E_MEMORY, "no memory for a net");
     net->be = be;
     net->o = *o;
-    if ((rc = graph_copy(&net->graph, g, why)) || (rc = graph_init(net->graph, o->seed, why)))
+    if ((rc = graph_copy(&net->graph, g, why)) || (rc = graph_init(net->graph, o->seed, why)) ||
+        (o->mode != NET_TRAIN && (rc = graph_fold(net->graph, why))))
         goto out;
     net->input_size = shape_size(net->graph->input);
     net->output_size = shape_size(graph_output(net->graph));

@@ -23,7 +23,7 @@ static bool is_result(const struct plan *p, struct value v)
 }
 
 /* Takes out the steps for which keep[i] is false. */
-static void keep_steps(struct plan *p, const bool *keep)
+void plan_keep(struct plan *p, const bool *keep)
 {
     int count = 0, forward = 0;
     for (int i = 0; i < p->count; i++) {
@@ -48,12 +48,33 @@ void plan_drop_unread(struct plan *p)
             read[s->in[k].id] = s->in[k].id != 0;
     }
     if (read && keep)
-        keep_steps(p, keep);
+        plan_keep(p, keep);
     free(read);
     free(keep);
 }
 
-/* ---- pass 2: a copy that only renames is no step ---- */
+/* ---- pass 2: a copy that only renames, or whose source nobody wants any more, is no step ---- */
+
+/* May y = x, step i, which later steps add to, take x's memory over? When x is not written again, and read no more
+ * once the first of them writes. */
+static bool takes_over(const struct plan *p, int i)
+{
+    const struct step *copy = &p->steps[i];
+    int x = plan_root(p, copy->in[0]), next = p->count;
+    if (p->values[x].store != STORE_ACTIVATION)
+        return false;
+    for (int j = p->count - 1; j > i; j--)
+        for (int k = 0; k < OP_OUT; k++) {
+            next = p->steps[j].out[k].id == copy->out[0].id ? j : next;
+            if (p->steps[j].out[k].id && plan_root(p, p->steps[j].out[k]) == x)
+                return false;
+        }
+    for (int j = next; j < p->count; j++)
+        for (int k = 0; k < OP_IN; k++)
+            if (p->steps[j].in[k].id && plan_root(p, p->steps[j].in[k]) == x)
+                return false;
+    return true;
+}
 
 void plan_alias_copies(struct plan *p)
 {
@@ -63,17 +84,18 @@ void plan_alias_copies(struct plan *p)
     for (int i = 0; i < p->count; i++) {
         const struct step *s = &p->steps[i];
         struct plan_value *y = &p->values[s->out[0].id];
-        keep[i] = s->op != OP_COPY || s->add || y->writers != 1 || y->store != STORE_ACTIVATION;
+        keep[i] = s->op != OP_COPY || s->add || y->store != STORE_ACTIVATION ||
+                  (y->writers != 1 && !takes_over(p, i));
         if (!keep[i])
             y->alias = plan_root(p, s->in[0]);
     }
-    keep_steps(p, keep);
+    plan_keep(p, keep);
     free(keep);
 }
 
 /* ---- pass 3: conv or dense, then a function of its output alone ---- */
 
-static int readers(const struct plan *p, int id)
+int plan_readers(const struct plan *p, int id)
 {
     int n = 0;
     for (int i = 0; i < p->count; i++)
@@ -91,13 +113,13 @@ void plan_join(struct plan *p)
         struct step *s = &p->steps[i], *map = s + 1;
         keep[i] = true;
         if ((s->op != OP_CONV && s->op != OP_DENSE) || s->add || i + 1 >= p->forward || map->op != OP_MAP ||
-            map->add || map->in[0].id != s->out[0].id || readers(p, s->out[0].id) != 1)
+            map->add || map->in[0].id != s->out[0].id || plan_readers(p, s->out[0].id) != 1)
             continue;
         s->out[0] = map->out[0];
         s->g.map = map->g.map;
         keep[++i] = false;
     }
-    keep_steps(p, keep);
+    plan_keep(p, keep);
     free(keep);
 }
 

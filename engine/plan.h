@@ -92,11 +92,14 @@ struct step *plan_record(struct recorder *r, enum op op, const struct value outs
 
 /* ---- passes, in this order ---- */
 void plan_drop_unread(struct plan *p);
+void plan_join_norm(struct plan *p); /* plan_norm.c */
 void plan_alias_copies(struct plan *p);
 void plan_join(struct plan *p);
 void plan_segment(struct plan *p, bool shards); /* false: every step takes all rows */
 int plan_place(struct plan *p, struct fail *why);
 
+void plan_keep(struct plan *p, const bool *keep);    /* takes out the steps for which it is false */
+int plan_readers(const struct plan *p, int id);      /* how many times steps read it, under any name */
 int plan_root(const struct plan *p, struct value v); /* whose memory it is */
 /* The end of the segment that begins at step `begin`, `end` at most. */
 int plan_segment_end(const struct plan *p, int begin, int end);

@@ -1,0 +1,118 @@
+/* A pass over steps: batch norm takes the residual that is added to its result and the function applied to that, so
+ * that the values go through memory once; its backward takes the function's. Memory and not arithmetic is what
+ * batch norm costs. The other passes are plan.c. */
+#include <stdlib.h>
+
+#include "engine/plan.h"
+
+/* The one step among begin..end-1 that reads value id, under any name; -1: none or several reads. */
+static int only_reader(const struct plan *p, int id, int begin, int end)
+{
+    if (plan_readers(p, id) != 1)
+        return -1;
+    for (int i = begin; i < end; i++)
+        for (int k = 0; k < OP_IN; k++)
+            if (p->steps[i].in[k].id && plan_root(p, p->steps[i].in[k]) == id)
+                return i;
+    return -1;
+}
+
+static bool is_norm(const struct step *s)
+{
+    return (s->op == OP_NORM || s->op == OP_NORM_TRAIN) && !s->add;
+}
+
+/* The other of the two copies that make the sum which step `one` writes: "s = a; s += b". -1: it is no such sum. */
+static int other_half(const struct plan *p, int one)
+{
+    struct value sum = p->steps[one].out[0];
+    if (p->steps[one].op != OP_COPY || p->values[sum.id].writers != 2)
+        return -1;
+    for (int i = 0; i < p->forward; i++)
+        if (i != one && p->steps[i].op == OP_COPY && p->steps[i].out[0].id == sum.id)
+            return i;
+    return -1;
+}
+
+/* A step that goes reads nothing from now on. */
+static void drop(struct plan *p, bool *keep, int i)
+{
+    p->steps[i] = (struct step){0};
+    keep[i] = false;
+}
+
+/* Step i, a batch norm, moves to where its result is read: nothing in between wants it. */
+static void move(struct plan *p, bool *keep, int i, int to, struct value y)
+{
+    p->steps[to] = p->steps[i];
+    p->steps[to].out[0] = y;
+    drop(p, keep, i);
+}
+
+static void join_forward(struct plan *p, bool *keep, int i)
+{
+    const struct step *s = &p->steps[i];
+    int at = only_reader(p, s->out[0].id, i + 1, p->forward);
+    if (at < 0 || s->g.map.fn != MAP_IDENTITY)
+        return;
+    struct step reader = p->steps[at];
+    if (reader.op == OP_MAP && !reader.add) {
+        move(p, keep, i, at, reader.out[0]);
+        p->steps[at].g.map = reader.g.map;
+        return;
+    }
+    int other = s->in[5].id ? -1 : other_half(p, at);
+    if (other < 0)
+        return;
+    struct value residual = p->steps[other].in[0];
+    int last = at > other ? at : other;
+    drop(p, keep, at);
+    drop(p, keep, other);
+    move(p, keep, i, last, reader.out[0]);
+    p->steps[last].in[5] = residual;
+    keep[last] = true;
+    p->values[reader.out[0].id].writers = 1;
+}
+
+/* Does step i make the gradient before the function that the batch norm of step `back` ended in? The batch norm
+ * makes the function's argument again from its input, which is as cheap as reading the result. */
+static bool ends_norm(const struct plan *p, int i, int back)
+{
+    const struct step *s = &p->steps[i];
+    if (s->g.map.fn != MAP_RELU && s->g.map.fn != MAP_RELU6)
+        return false;
+    for (int f = 0; f < p->forward; f++)
+        if (p->steps[f].op == OP_NORM_TRAIN && p->steps[f].out[1].id == p->steps[back].in[4].id)
+            return !p->steps[f].in[5].id && p->steps[f].g.map.fn == s->g.map.fn &&
+                   plan_root(p, p->steps[f].out[0]) == plan_root(p, s->in[2]);
+    return false;
+}
+
+static void join_backward(struct plan *p, bool *keep, int i)
+{
+    const struct step *s = &p->steps[i];
+    int at = only_reader(p, s->out[0].id, i + 1, p->count);
+    if (at < 0 || p->steps[at].op != OP_NORM_BACK || plan_root(p, p->steps[at].in[0]) != s->out[0].id ||
+        !ends_norm(p, i, at))
+        return;
+    p->steps[at].in[0] = s->in[0];
+    p->steps[at].g.map = s->g.map;
+    drop(p, keep, i);
+}
+
+void plan_join_norm(struct plan *p)
+{
+    bool *keep = malloc((size_t)p->count + 1);
+    if (!keep)
+        return;
+    for (int i = 0; i < p->count; i++)
+        keep[i] = true;
+    for (int i = 0; i < p->forward; i++)
+        if (keep[i] && is_norm(&p->steps[i]))
+            join_forward(p, keep, i);
+    for (int i = p->forward; i < p->count; i++)
+        if (p->steps[i].op == OP_MAP_BACK && !p->steps[i].add)
+            join_backward(p, keep, i);
+    plan_keep(p, keep);
+    free(keep);
+}
