@@ -187,10 +187,11 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
     if (net->be->ops->joins)
         plan_join_norm(plan);
     plan_alias_copies(plan);
-    if (net->be->ops->joins)
-        plan_join(plan);
     int shard = training ? 0 : net->be->ops->shard_rows, most = (net->o.max_rows + lanes - 1) / lanes * lanes;
     plan->rows = shard && shard < most ? shard : most;
+    plan_choose(plan, net->be);
+    if (net->be->ops->joins)
+        plan_join(plan);
     rc = plan_check(plan, net->be, net->graph, why);
     if (rc)
         return rc;

@@ -112,8 +112,9 @@ void plan_join(struct plan *p)
     for (int i = 0; i < p->count; i++) {
         struct step *s = &p->steps[i], *map = s + 1;
         keep[i] = true;
-        if ((s->op != OP_CONV && s->op != OP_DENSE) || s->add || i + 1 >= p->forward || map->op != OP_MAP ||
-            map->add || map->in[0].id != s->out[0].id || plan_readers(p, s->out[0].id) != 1)
+        if ((s->op != OP_CONV && s->op != OP_WINOGRAD && s->op != OP_DENSE) || s->add ||
+            i + 1 >= p->forward || map->op != OP_MAP || map->add || map->in[0].id != s->out[0].id ||
+            plan_readers(p, s->out[0].id) != 1)
             continue;
         s->out[0] = map->out[0];
         s->g.map = map->g.map;

@@ -94,6 +94,7 @@ struct step *plan_record(struct recorder *r, enum op op, const struct value outs
 void plan_drop_unread(struct plan *p);
 void plan_join_norm(struct plan *p); /* plan_norm.c */
 void plan_alias_copies(struct plan *p);
+void plan_choose(struct plan *p, const struct backend *be); /* Winograd or direct; needs rows */
 void plan_join(struct plan *p);
 void plan_segment(struct plan *p, bool shards); /* false: every step takes all rows */
 int plan_place(struct plan *p, struct fail *why);

@@ -27,6 +27,8 @@ static const struct kernel kernels[OPS] = {
     [OP_CONV] = {cpu_conv, NULL, cpu_conv_scratch},
     [OP_CONV_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
     [OP_CONV_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},
+    [OP_WINOGRAD] = {cpu_conv, NULL, cpu_conv_scratch}, /* one lane knows one way */
+    [OP_WINOGRAD_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
     [OP_DENSE] = {cpu_dense, NULL, NULL},
     [OP_DENSE_DX] = {cpu_dense_dx, NULL, NULL},
     [OP_DENSE_DW] = {cpu_dense_dw, cpu_dense_slices, NULL},
@@ -185,8 +187,10 @@ static void run_operation(struct backend *be, const struct kernel *kernel, const
                           void *scratch, size_t scratch_piece)
 {
     struct operation o = {kernel, c, scratch, scratch_piece};
-    int64_t items = kernel->items ? kernel->items(c) : c->rows;
-    pool_run(pool_of(be), items, kernel->items ? 1 : PIECE_ROWS, run_items, &o);
+    int64_t items = kernel->items ? kernel->items(c) : c->rows, piece = kernel->items ? 1 : PIECE_ROWS;
+    if (kernel->together)
+        piece = (items + be->threads - 1) / be->threads;
+    pool_run(pool_of(be), items, piece, run_items, &o);
 }
 
 /* Losses and updates: they use no scratch. Updates have no lanes, but the set's kernels are the faster ones. */

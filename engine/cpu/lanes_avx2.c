@@ -19,6 +19,10 @@
 
 #include "engine/cpu/lanes_dense.h"
 
+#include "engine/cpu/lanes_product.h"
+
+#include "engine/cpu/lanes_winograd.h"
+
 #include "engine/cpu/lanes_norm.h"
 
 #include "engine/cpu/lanes_update.h"

@@ -32,6 +32,14 @@ static const struct timing convs[] = {
     {576, 14, 14, 576, 3, 2, 1, 1, 576, 1}, {960, 7, 7, 960, 3, 1, 1, 1, 960, 1},
     {64, 28, 28, 64, 5, 1, 2, 1, 64, 1},
 };
+static const struct timing winograds[] = {
+    {3, 32, 32, 64, 3, 1, 1, 1, 1, 1},  {16, 32, 32, 16, 3, 1, 1, 1, 1, 1},
+    {64, 32, 32, 64, 3, 1, 1, 1, 1, 1}, {128, 16, 16, 128, 3, 1, 1, 1, 1, 1},
+    {256, 8, 8, 256, 3, 1, 1, 1, 1, 1}, {256, 8, 8, 256, 3, 1, 1, 1, 1, 2},
+    {256, 8, 8, 256, 3, 1, 1, 1, 1, 4}, {512, 4, 4, 512, 3, 1, 1, 1, 1, 1},
+    {512, 4, 4, 512, 3, 1, 1, 1, 1, 4}, {64, 56, 56, 64, 3, 1, 1, 1, 1, 1},
+    {512, 7, 7, 512, 3, 1, 1, 1, 1, 1},
+};
 /* C is the inputs, K the outputs */
 static const struct timing denses[] = {
     {400, 1, 1, 120, 1, 1, 0, 1, 1, 4},
@@ -48,8 +56,9 @@ static const struct {
     {                                              \
         op, table, sizeof(table) / sizeof *(table) \
     }
-    CASES(OP_CONV, convs),   CASES(OP_CONV_DX, convs),   CASES(OP_CONV_DW, convs),
-    CASES(OP_DENSE, denses), CASES(OP_DENSE_DX, denses), CASES(OP_DENSE_DW, denses),
+    CASES(OP_CONV, convs),         CASES(OP_CONV_DX, convs),         CASES(OP_CONV_DW, convs),
+    CASES(OP_WINOGRAD, winograds), CASES(OP_WINOGRAD_DX, winograds), CASES(OP_DENSE, denses),
+    CASES(OP_DENSE_DX, denses),    CASES(OP_DENSE_DW, denses),
 };
 
 static double cpu_seconds(void)
@@ -152,9 +161,11 @@ static struct call call_of(enum op op, const struct geometry *g, float *x, float
 {
     switch (op) {
     case OP_CONV:
+    case OP_WINOGRAD:
     case OP_DENSE:
         return (struct call){.out = {y}, .in = {x, w, b}, .g = g};
     case OP_CONV_DX:
+    case OP_WINOGRAD_DX:
     case OP_DENSE_DX:
         return (struct call){.out = {x}, .in = {y, w}, .g = g};
     default:
