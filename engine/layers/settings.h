@@ -56,6 +56,13 @@ struct clip_settings { /* "clip"; the largest float and what is beyond: no bound
     double min, max;
 };
 
+/* "add", "sub", "mul", "div", "prelu": of two inputs, or of one and a parameter of this shape */
+struct zip_settings {
+    struct setting_ints shape;
+    bool fixed; /* the parameter is not trained: a state */
+    bool first; /* sub, div: the parameter is the first operand */
+};
+
 enum { GELU_ERF, GELU_TANH };
 #define GELU_CHOICES "none|tanh"
 
@@ -63,7 +70,8 @@ struct gelu_settings { /* "gelu" */
     int approximate;
 };
 
-/* "relu", "tanh", "sigmoid", "relu6", "hard_swish", "softplus", "silu", "exp", "log", "sqrt", "abs", "neg", "global_avgpool" and "global_maxpool" (to [C, 1, 1]), "flatten" (to [C * H * W]), "softmax" (over the first dimension of a row) and
- * "add" (of two or more inputs of one shape) have no settings. */
+/* Without settings: "relu", "tanh", "sigmoid", "relu6", "hard_swish", "softplus", "silu", "exp", "log", "sqrt", "abs",
+ * "neg"; "global_avgpool" and "global_maxpool" (to [C, 1, 1]); "flatten" (to [C * H * W]); "softmax" (over the first
+ * dimension of a row). */
 
 #endif

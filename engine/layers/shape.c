@@ -1,4 +1,4 @@
-/* Layers that compute little: flatten changes a shape, add joins branches, dropout hides values. */
+/* Layers that compute little: flatten changes a shape, dropout hides values. */
 #include "engine/layers/types.h"
 
 /* ---- flatten ---- */
@@ -31,43 +31,6 @@ const struct layer_type layer_flatten = {
     .shape = flatten_shape,
     .forward = flatten_forward,
     .backward = flatten_backward,
-};
-
-/* ---- add ---- */
-
-static int add_shape(const void *given, const struct shape *in, int inputs, struct shape *out,
-                     struct fail *why)
-{
-    char first[64], other[64];
-    (void)given;
-    for (int i = 1; i < inputs; i++)
-        if (!shape_equal(in[0], in[i]))
-            return fail(why, E_NETWORK, "inputs have shapes %s and %s, expected equal ones",
-                        shape_text(in[0], first, sizeof first), shape_text(in[i], other, sizeof other));
-    *out = in[0];
-    return 0;
-}
-
-static void add_forward(struct recorder *r, struct layer *l)
-{
-    for (int i = 0; i < l->inputs; i++) /* the first copies, later ones add */
-        record_copy(r, l->y, l->x[i]);
-}
-
-static void add_backward(struct recorder *r, struct layer *l)
-{
-    for (int i = 0; i < l->inputs; i++)
-        record_copy(r, l->dx[i], l->dy);
-}
-
-const struct layer_type layer_add = {
-    .name = "add",
-    .help = "sum of its inputs",
-    .min_inputs = 2,
-    .max_inputs = GRAPH_INPUTS,
-    .shape = add_shape,
-    .forward = add_forward,
-    .backward = add_backward,
 };
 
 /* ---- dropout ---- */

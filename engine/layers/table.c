@@ -11,8 +11,10 @@ const struct layer_type *const layer_types[] = {
     &layer_relu, &layer_tanh, &layer_sigmoid, &layer_relu6, &layer_hard_swish, &layer_softplus, &layer_silu,
     &layer_exp, &layer_log, &layer_sqrt, &layer_abs, &layer_neg, &layer_leaky_relu, &layer_elu,
     &layer_hard_sigmoid, &layer_clip, &layer_gelu,
+    /* zip.c */
+    &layer_add, &layer_sub, &layer_mul, &layer_div, &layer_prelu,
     /* softmax.c, shape.c */
-    &layer_softmax, &layer_flatten, &layer_add, &layer_dropout, NULL};
+    &layer_softmax, &layer_flatten, &layer_dropout, NULL};
 
 const struct layer_type *layer_find(const char *name)
 {

@@ -11,7 +11,9 @@ extern const struct layer_type layer_conv, layer_dense, layer_maxpool, layer_avg
 extern const struct layer_type layer_relu, layer_tanh, layer_sigmoid, layer_relu6, layer_hard_swish,
     layer_softplus, layer_silu, layer_exp, layer_log, layer_sqrt, layer_abs, layer_neg, layer_leaky_relu,
     layer_elu, layer_hard_sigmoid, layer_clip, layer_gelu;
+/* zip.c */
+extern const struct layer_type layer_add, layer_sub, layer_mul, layer_div, layer_prelu;
 /* softmax.c, shape.c */
-extern const struct layer_type layer_softmax, layer_flatten, layer_add, layer_dropout;
+extern const struct layer_type layer_softmax, layer_flatten, layer_dropout;
 
 #endif

@@ -116,6 +116,30 @@ static const struct gradient_case cases[] = {
      "  - {conv: {filters: 3, kernel: 1}, name: c, from: [a]}\n"
      "  - {add: , from: [a, b, c, b]}\n  - tanh\n" LAST,
      true, 1e-6},
+    {"add, a parameter a channel", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - add: {shape: [4, 1, 1]}\n  - tanh\n" LAST, true, 1e-6},
+    {"add, an image to every channel", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n  - {conv: {filters: 4, kernel: 1}, name: a}\n"
+     "  - {conv: {filters: 1, kernel: 1}, name: b}\n  - {add: , from: [b, a]}\n  - tanh\n" LAST,
+     true, 1e-6},
+    {"mul, a gate", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n  - {conv: {filters: 4, kernel: 1}, name: a}\n"
+     "  - {conv: {filters: 4, kernel: [3, 4]}, name: b, from: [a]}\n  - {mul: , from: [a, b]}\n"
+     "  - {mul: , from: [mul1, a]}\n" LAST,
+     true, 1e-6},
+    {"mul, sub and div by parameters", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - mul: {shape: [4, 1, 1]}\n  - sub: {shape: [4, 5]}\n"
+     "  - sub: {shape: [1], first: true}\n  - sigmoid\n  - div: {shape: [1], fixed: true, first: true}\n"
+     "  - mul: {shape: [5], fixed: true}\n  - mul: {shape: [3, 1, 4, 5]}\n" LAST,
+     true, 1e-5},
+    {"sub and div of two", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n  - {conv: {filters: 4, kernel: 1}, name: a}\n"
+     "  - {conv: {filters: 1, kernel: 1, activation: sigmoid}, name: b, from: [a]}\n  - {sub: , from: [b, "
+     "a]}\n"
+     "  - {div: , from: [sub1, b]}\n  - {sub: , from: [div1, b]}\n" LAST,
+     true, 1e-5},
+    {"prelu", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - prelu\n  - prelu: {shape: [4, 1, 1]}\n" LAST, true, 1e-5},
     {"a branch nobody reads", "mse",
      "input: [5]\nlayers:\n  - {dense: {units: 4}, name: a}\n  - dense: {units: 6}\n"
      "  - {dense: {units: 3}, from: [a]}\n",
