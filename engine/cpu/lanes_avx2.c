@@ -13,6 +13,10 @@
 
 #include "engine/cpu/lanes_conv.h"
 
+#include "engine/cpu/lanes_depthwise.h"
+
+#include "engine/cpu/lanes_forward.h"
+
 #include "engine/cpu/lanes_back.h"
 
 #include "engine/cpu/lanes_gradient.h"

@@ -1,6 +1,6 @@
 /* Convolution to the input at sixteen lanes. dx falls into stride_h x stride_w phases; within one all pixels meet the
  * same taps, so each is a convolution of dy at stride 1 with the taps of its phase in reverse. Taps that meet no dy are
- * left out: a NaN filter touches only what it was multiplied with. Included after lanes_conv.h. */
+ * left out: a NaN filter touches only what it was multiplied with. Included after lanes_forward.h. */
 
 static int common_divisor(int a, int b)
 {
@@ -75,24 +75,64 @@ static struct sweep back_sweep(const struct window *win, int i, struct phase *h,
     return s;
 }
 
-static void lanes_conv_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
+/* The sweep of phase number `phase` for group i % groups of block i / groups. */
+static struct sweep placed_sweep(const struct call *c, int64_t i, int phase)
 {
     const struct window *win = &c->g->window;
     int filters = win->K / win->groups, channels = win->C / win->groups, area = win->R * win->S;
-    for (int64_t i = begin * win->groups; i < end * win->groups; i++)
-        for (int phase = 0; phase < win->stride_h * win->stride_w; phase++) {
-            struct phase h, w;
-            struct sweep s = back_sweep(win, phase, &h, &w);
-            int last = (h.taps ? h.tap + (h.taps - 1) * h.step : 0) * win->S +
-                       (w.taps ? w.tap + (w.taps - 1) * w.step : 0);
-            s.tile.end.add = c->add;
-            s.tile.w = (const float *)c->in[1] + i % win->groups * filters * channels * area + last;
-            s.x = (const float *)c->in[0] + i * filters * win->P * win->Q * LANES;
-            s.y = (float *)c->out[0] + i * channels * s.tile.filter_y +
-                  ((ptrdiff_t)h.first * win->W + w.first) * LANES;
-            if (s.P && s.Q)
-                run_sweep(&s, scratch);
+    struct phase h, w;
+    struct sweep s = back_sweep(win, phase, &h, &w);
+    int last =
+        (h.taps ? h.tap + (h.taps - 1) * h.step : 0) * win->S + (w.taps ? w.tap + (w.taps - 1) * w.step : 0);
+    s.tile.end.add = c->add;
+    s.tile.w = (const float *)c->in[1] + i % win->groups * filters * channels * area + last;
+    s.x = (const float *)c->in[0] + i * filters * win->P * win->Q * LANES;
+    s.y =
+        (float *)c->out[0] + i * channels * s.tile.filter_y + ((ptrdiff_t)h.first * win->W + w.first) * LANES;
+    return s;
+}
+
+enum { DEPTH_PHASES = 4 };
+
+/* All phases of a depthwise convolution row by row, so that dx is written from its beginning to its end: lines that
+ * are asked for one row ahead. False: not for it. */
+static bool depth_back(const struct call *c, int64_t i)
+{
+    const struct window *win = &c->g->window;
+    int phases = win->stride_h * win->stride_w, rows = (win->H + win->stride_h - 1) / win->stride_h;
+    struct sweep s[DEPTH_PHASES];
+    struct depth d[DEPTH_PHASES];
+    if (win->groups != win->C || win->K != win->C || phases > DEPTH_PHASES)
+        return false;
+    for (int k = 0; k < phases; k++) {
+        s[k] = placed_sweep(c, i, k);
+        if (!is_depthwise(&s[k]))
+            return false;
+        depth_weights(&d[k], &s[k]);
+    }
+    for (int p = 0; p < rows; p++)
+        for (int k = 0; k < phases; k++) {
+            if (k % win->stride_w == 0 && p + 1 < s[k].P)
+                for (int w = 0; w < win->W; w++)
+                    __builtin_prefetch(s[k].y + (p + 1) * s[k].line_y + w * LANES, 1);
+            if (p < s[k].P && s[k].Q)
+                depth_run(&d[k], depth_choose(&s[k]), p);
         }
+    return true;
+}
+
+static void lanes_conv_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct window *win = &c->g->window;
+    for (int64_t i = begin * win->groups; i < end * win->groups; i++) {
+        if (depth_back(c, i))
+            continue;
+        for (int phase = 0; phase < win->stride_h * win->stride_w; phase++) {
+            struct sweep s = placed_sweep(c, i, phase);
+            if (s.P && s.Q)
+                run(&s, scratch);
+        }
+    }
 }
 
 static size_t lanes_conv_dx_scratch(const struct geometry *g)

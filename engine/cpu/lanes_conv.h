@@ -262,24 +262,3 @@ static struct sweep forward_sweep(const struct geometry *g)
                           .pixel_y = LANES,
                           .tile = t};
 }
-
-static void lanes_conv(const struct call *c, int64_t begin, int64_t end, void *scratch)
-{
-    const struct window *win = &c->g->window;
-    struct sweep s = forward_sweep(c->g);
-    s.tile.end.add = c->add;
-    for (int64_t i = begin * win->groups; i < end * win->groups; i++) {
-        int group = (int)(i % win->groups);
-        s.x = (const float *)c->in[0] + i * s.C * s.H * s.W * LANES;
-        s.y = (float *)c->out[0] + i * s.K * s.tile.filter_y;
-        s.tile.w = (const float *)c->in[1] + group * s.K * s.tile.filter_w;
-        s.tile.b = c->in[2] ? (const float *)c->in[2] + group * s.K : NULL;
-        run_sweep(&s, scratch);
-    }
-}
-
-static size_t lanes_conv_scratch(const struct geometry *g)
-{
-    struct sweep s = forward_sweep(g);
-    return band_floats(&s) * sizeof(float);
-}

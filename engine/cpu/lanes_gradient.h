@@ -5,17 +5,6 @@
 /* Filters of an item, and how many taps at most unless a single channel has more. */
 enum { TAPS = LANES_PIXELS, GRADIENT_FILTERS = 12, GRADIENT_TAPS = 36, GRADIENT_PIXELS = 128 };
 
-/* In a fixed order: halves are added until one is left. */
-INLINE float sum_lanes(vec v)
-{
-    float each[LANES_WIDTH];
-    memcpy(each, &v, sizeof each);
-    for (int half = LANES_WIDTH / 2; half; half /= 2)
-        for (int l = 0; l < half; l++)
-            each[l] += each[l + half];
-    return each[0];
-}
-
 struct gradient_tile {
     const float *dy, *x[TAPS]; /* of the first block and row */
     float *sum;                /* [taps][GRADIENT_FILTERS][LANES_WIDTH] */
@@ -261,6 +250,10 @@ static void lanes_conv_dw(const struct call *c, int64_t begin, int64_t end, void
                           (int64_t)win->P * win->Q, win->K);
         if (!c->out[0])
             continue;
+        if (has_depth_gradient(win)) {
+            depth_gradient(c, item.group, (float *)c->out[0] + item.group * 9);
+            continue;
+        }
         memset(sums, 0, gradient_sum_floats(win) * sizeof *sums);
         for (int n = 0; n < blocks; n += at_once)
             gradient_blocks_of(c, &item, n, lower(blocks - n, at_once), sums, copies);

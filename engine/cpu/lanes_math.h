@@ -36,6 +36,17 @@ INLINE ivec takes(vec x, vec largest)
     return (x > largest) | (x != x);
 }
 
+/* In a fixed order: halves are added until one is left. */
+INLINE float sum_lanes(vec v)
+{
+    float each[LANES_WIDTH];
+    memcpy(each, &v, sizeof each);
+    for (int half = LANES_WIDTH / 2; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            each[l] += each[l + half];
+    return each[0];
+}
+
 INLINE vec vec_relu(vec v)
 {
     return (vec)((ivec)v & ~(v < 0)); /* NaN < 0 is false: it stays */

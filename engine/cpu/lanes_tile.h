@@ -82,7 +82,7 @@ INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
             }
         }
     if (!t->plain) {
-        vec copy[UNITS * LANES_PIXELS];
+        vec copy[UNITS * LANES_PIXELS] __attribute__((aligned(64)));
         memcpy(copy, sum, sizeof copy);
         tile_end(filters, pixels, t, copy);
         return;
