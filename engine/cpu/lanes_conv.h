@@ -94,6 +94,7 @@ struct band {
     const float *x;
     ptrdiff_t channel, line;
     int row, rows; /* output rows */
+    bool ahead;    /* not in a near cache yet */
 };
 
 /* Taps lo..hi-1 that lie inside for output position i. */
@@ -150,6 +151,7 @@ static void run_list(const struct sweep *s, const struct band *b, const struct p
         t.C = 1;
         t.tap = t.channel;
         t.tap_w = t.channel_w;
+        t.ahead = b->ahead ? (ptrdiff_t)l->count / PARTS * s->stride_w * LANES : 0;
     }
     if (l->count)
         tile_filters(t, b->x + at->r.lo * row + at->s.lo * tap, s->y, l, s->K);
@@ -213,7 +215,7 @@ static void run_band(const struct sweep *s, const struct band *b, int most)
 
 static void run_sweep(const struct sweep *s, float *scratch)
 {
-    struct band b = {s->x, (ptrdiff_t)s->H * s->W * LANES, (ptrdiff_t)s->W * LANES, 0, s->P};
+    struct band b = {s->x, (ptrdiff_t)s->H * s->W * LANES, (ptrdiff_t)s->W * LANES, 0, s->P, true};
     if (!crosses_border(s)) {
         int most = BAND_BYTES / (int)sizeof(float) / LANES_WIDTH / (s->C > 0 ? s->C : 1) / PARTS * PARTS;
         most = most < BAND_PIXELS_LEAST * PARTS ? BAND_PIXELS_LEAST * PARTS : most;
@@ -223,6 +225,7 @@ static void run_sweep(const struct sweep *s, float *scratch)
     int rows = band_rows(s);
     b.line = (ptrdiff_t)band_width(s) * LANES;
     b.x = scratch;
+    b.ahead = false;
     for (; b.row < s->P; b.row += rows) {
         b.rows = s->P - b.row < rows ? s->P - b.row : rows;
         b.channel = band_channel(s, b.rows);

@@ -183,12 +183,12 @@ static void gradient_blocks_of(const struct call *c, const struct gradient_item 
                               .pixel_x = win->stride_w * LANES};
     t.dy = (const float *)c->in[0] + n * t.block_dy +
            ((ptrdiff_t)item->group * (win->K / win->groups) + item->filter) * t.filter_dy;
-    struct band b = {s.x, (ptrdiff_t)s.H * s.W * LANES, (ptrdiff_t)s.W * LANES, 0, rows};
+    struct band b = {s.x, (ptrdiff_t)s.H * s.W * LANES, (ptrdiff_t)s.W * LANES, 0, rows, false};
     for (; b.row < win->P; b.row += rows, t.dy += (ptrdiff_t)rows * win->Q * LANES) {
         t.rows = lower(win->P - b.row, rows);
         if (copied) {
-            b = (struct band){scratch, band_channel(&s, t.rows), (ptrdiff_t)band_width(&s) * LANES, b.row,
-                              rows};
+            b = (struct band){
+                scratch, band_channel(&s, t.rows), (ptrdiff_t)band_width(&s) * LANES, b.row, rows, false};
             t.block_x = b.channel * item->channels;
             for (int i = 0; i < blocks; i++) {
                 struct sweep one = s;

@@ -29,6 +29,8 @@ struct tile {
     ptrdiff_t filter_w, channel_w, row_w, tap_w; /* in w */
     ptrdiff_t filter_y;
     const float *y_base; /* ending.other lies there */
+    ptrdiff_t ahead;     /* one tap row: how far ahead of x lies what will be read next; 0: nowhere */
+    const float *next;   /* a pixel of it */
     struct ending end;
     bool plain; /* nothing to do at the end but relu */
 };
@@ -59,28 +61,57 @@ static __attribute__((noinline)) void tile_end(const int filters, const int pixe
     }
 }
 
-INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
+INLINE void tile_tap(const int filters, const int pixels, const float *const *x, ptrdiff_t at, const float *w,
+                     ptrdiff_t filter_w, vec *sum)
 {
-    vec sum[UNITS * LANES_PIXELS];
+    vec v[LANES_PIXELS];
+    for (int q = 0; q < pixels; q++)
+        v[q] = load(x[q] + at);
+    for (int k = 0; k < filters; k++)
+        for (int q = 0; q < pixels; q++)
+            sum[k * pixels + q] += w[k * filter_w] * v[q];
+}
+
+/* The taps of one row of one channel. */
+INLINE void tile_taps(const int filters, const int pixels, const struct tile *t, ptrdiff_t at, const float *w,
+                      vec *sum)
+{
     const float *x[LANES_PIXELS];
+    for (int q = 0; q < pixels; q++)
+        x[q] = t->x[q];
+    for (int s = 0; s < t->S; s++, at += t->tap, w += t->tap_w)
+        tile_tap(filters, pixels, x, at, w, t->filter_w, sum);
+}
+
+/* The same for the only row, asking for what comes next. */
+INLINE void tile_taps_ahead(const int filters, const int pixels, const struct tile *t, vec *sum)
+{
+    const float *x[LANES_PIXELS], *w = t->w, *next = t->next;
+    ptrdiff_t at = 0;
     for (int q = 0; q < pixels; q++)
         x[q] = t->x[q];
     for (int k = 0; k < filters; k++)
         for (int q = 0; q < pixels; q++)
+            __builtin_prefetch(t->y[q] + k * t->filter_y, 1);
+    for (int s = 0; s < t->S; s++, at += t->tap, w += t->tap_w) {
+        __builtin_prefetch(next + at, 0, 2);
+        tile_tap(filters, pixels, x, at, w, t->filter_w, sum);
+    }
+}
+
+INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
+{
+    vec sum[UNITS * LANES_PIXELS];
+    for (int k = 0; k < filters; k++)
+        for (int q = 0; q < pixels; q++)
             sum[k * pixels + q] = (vec){0} + (t->b ? t->b[k] : 0);
-    for (int c = 0; c < t->C; c++)
-        for (int r = 0; r < t->R; r++) {
-            ptrdiff_t at = c * t->channel + r * t->row;
-            const float *w = t->w + c * t->channel_w + r * t->row_w;
-            for (int s = 0; s < t->S; s++, at += t->tap, w += t->tap_w) {
-                vec v[LANES_PIXELS];
-                for (int q = 0; q < pixels; q++)
-                    v[q] = load(x[q] + at);
-                for (int k = 0; k < filters; k++)
-                    for (int q = 0; q < pixels; q++)
-                        sum[k * pixels + q] += w[k * t->filter_w] * v[q];
-            }
-        }
+    if (t->next)
+        tile_taps_ahead(filters, pixels, t, sum);
+    else
+        for (int c = 0; c < t->C; c++)
+            for (int r = 0; r < t->R; r++)
+                tile_taps(filters, pixels, t, c * t->channel + r * t->row,
+                          t->w + c * t->channel_w + r * t->row_w, sum);
     if (!t->plain) {
         vec copy[UNITS * LANES_PIXELS] __attribute__((aligned(64)));
         memcpy(copy, sum, sizeof copy);
@@ -179,6 +210,7 @@ static void tile_filters(struct tile t, const float *x, float *y, const struct l
                 t.x[q] = x + l->x[i + q];
                 t.y[q] = y + l->y[i + q];
             }
+            t.next = t.ahead ? x + l->x[i + k / FILTERS % it] + t.ahead : NULL;
             t.end.again = t.end.pool && i > 0 && l->y[i] == l->y[i - 1];
             tile_dispatch(kt, it, &t);
         }
