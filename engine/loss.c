@@ -29,6 +29,11 @@ const char *loss_names(void)
     return "cross_entropy, mse, log_loss";
 }
 
+const char *loss_weights_name(const struct loss_type *loss)
+{
+    return loss->weights;
+}
+
 static int check_weights(const struct loss_type *loss, const struct loss_settings *s, int64_t outputs,
                          struct fail *why)
 {

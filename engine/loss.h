@@ -33,6 +33,8 @@ const struct loss_type *loss_find(const char *name);
 const char *loss_name(const struct loss_type *loss);
 /* "cross_entropy, mse, log_loss", for messages. */
 const char *loss_names(void);
+/* What its weights are called where a user gives them: "class_weights", "positive_weights"; NULL: it has none. */
+const char *loss_weights_name(const struct loss_type *loss);
 /* Can this loss have these settings over so many outputs? E_JOB names the setting and what was expected. */
 int loss_check(const struct loss_type *loss, const struct loss_settings *s, int64_t outputs,
                struct fail *why);

@@ -31,7 +31,7 @@ const char *optim_names(void); /* "sgd, adam, ..." for messages */
 bool optim_takes(const char *name, const char *setting);
 int64_t optim_steps(const struct optimizer *opt);
 /* Moments and step count for checkpoints: `size` floats (moments, by parameter order of the net) to and from
- * the host. 0 floats where the settings need none. */
+ * the host. 0 floats where the settings need none; values may be NULL then. */
 int64_t optim_state_size(const struct optimizer *opt);
 int optim_state_get(struct optimizer *opt, float *values, int64_t *steps, struct fail *why);
 int optim_state_set(struct optimizer *opt, const float *values, int64_t steps, struct fail *why);

@@ -6,6 +6,7 @@
 #include "worker/commands/invocation.h"
 #include "worker/service/text.h"
 #include "worker/service/version.h"
+#include "worker/train/job.h"
 
 enum { WIDTH = 100, INDENT = 28 };
 
@@ -31,7 +32,8 @@ void command_print_list(FILE *out)
             MILLRACE_VERSION);
     for (const struct command *const *c = command_table; *c; c++)
         fprintf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
-    fprintf(out, "\n`millrace help COMMAND` says more; `millrace help config` lists the settings.\n");
+    fprintf(out, "\n`millrace help COMMAND` says more; `millrace help config` lists the settings, `millrace "
+                 "help job` what a job may say.\n");
 }
 
 static const char *value_word(const struct setting *row)
@@ -173,6 +175,27 @@ static int print_config(const struct context *cx, FILE *out, struct fail *why)
     return 0;
 }
 
+static int print_job(const struct context *cx, FILE *out)
+{
+    if (cx->json) {
+        fputs("{\"keys\":", out);
+        print_json_rows(job_file_keys, out);
+        fputs(",\"hyperparameters\":", out);
+        print_json_rows(job_hyperparameters, out);
+        fputs("}\n", out);
+        return 0;
+    }
+    fputs("A job file (YAML), for `millrace train`:\n", out);
+    setting_help(job_file_keys, out);
+    fputs("  dataset: list of {topic, partition, start_offset, end_offset}\n"
+          "      partition: all without it; offsets: numbers, earliest, latest\n"
+          "  labels: list of texts\n      names of the classes\n"
+          "  hyperparameters: mapping of\n",
+          out);
+    setting_help(job_hyperparameters, out);
+    return 0;
+}
+
 static void print_words(const struct setting *table, FILE *out)
 {
     for (const struct setting *row = table; row && row->key; row++)
@@ -269,6 +292,8 @@ static int run(const struct context *cx, struct fail *why)
         return help_commands(cx);
     if (strcmp(topic, "config") == 0)
         return print_config(cx, stdout, why);
+    if (strcmp(topic, "job") == 0)
+        return print_job(cx, stdout);
     const struct command *c = command_find(topic);
     if (!c)
         return command_unknown(topic, why);
@@ -283,9 +308,9 @@ static int run(const struct context *cx, struct fail *why)
 
 const struct command command_help = {
     .name = "help",
-    .operands = "[COMMAND|config]",
+    .operands = "[COMMAND|config|job]",
     .max_operands = 1,
-    .summary = "what the commands do; `help config`: every setting",
+    .summary = "what the commands do; `help config`: every setting; `help job`: every key of a job file",
     .options = options,
     .options_size = sizeof(struct options),
     .run = run,

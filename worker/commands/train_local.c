@@ -63,7 +63,8 @@ static int local_open(struct local *l, struct fail *why)
 
 static int local_data(struct local *l, struct fail *why)
 {
-    struct dataset_options o = {l->job.validation_rate, l->job.test_rate};
+    struct dataset_options o = {l->job.validation_rate, l->job.test_rate, l->settings.ignores,
+                                l->settings.ignored_label};
     struct rows rows = {0};
     int rc = dataset_new(&l->data, &o, why);
     if (!rc)

@@ -118,6 +118,10 @@ static int tensors_take(struct run *r, struct tensors *t, struct fail *why)
     float *values = t->entries ? floats_new(moments) : NULL;
     if (!values)
         return fail(why, E_MEMORY, "checkpoint: no memory");
+    if (moments == 0) { /* sgd without momentum */
+        free(values);
+        return optim_state_get(run_optimizer(r), NULL, &t->steps, why);
+    }
     t->entries[t->count++] = (struct safetensors_entry){MOMENTS, DTYPE_FP32, SHAPE(moments), values};
     return optim_state_get(run_optimizer(r), values, &t->steps, why);
 }
@@ -180,7 +184,10 @@ static int weights_restore(struct run *r, const struct safetensors *st, struct f
     }
     if (rc)
         return rc;
-    float *moments = tensor_copy(st, MOMENTS, SHAPE(optim_state_size(run_optimizer(r))), why);
+    int64_t size = optim_state_size(run_optimizer(r));
+    if (size == 0)
+        return optim_state_set(run_optimizer(r), NULL, steps, why);
+    float *moments = tensor_copy(st, MOMENTS, SHAPE(size), why);
     rc = moments ? optim_state_set(run_optimizer(r), moments, steps, why) : -(int)why->code;
     free(moments);
     return rc;

@@ -1,5 +1,5 @@
 /* A run written down and read again: one safetensors file with the net's parameters and state, the
- * optimiser's moments ("optimizer.moments") and, as metadata, every field of struct run_state, the plan's
+ * optimiser's moments ("optimizer.moments", where it has any) and, as metadata, every field of struct run_state, the plan's
  * digest and the data set's SHA-256. Verified before use: SHA-256 by the store, the format's own lengths,
  * then names and shapes against the net. */
 #ifndef WORKER_TRAIN_CHECKPOINT_H

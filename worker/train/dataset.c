@@ -291,7 +291,8 @@ static int labels_check(const struct dataset *d, int64_t classes, const struct l
                         struct fail *why)
 {
     for (int64_t i = 0; i < d->count; i++)
-        if (d->labels[i] < 0 || d->labels[i] >= classes)
+        if ((d->labels[i] < 0 || d->labels[i] >= classes) &&
+            !(d->options.ignores && d->labels[i] == d->options.ignored_label))
             return fail(why, E_JOB,
                         "data set: row %lld has the label %d, but %s with this network knows 0 to %lld",
                         (long long)i, d->labels[i], loss_name(loss), (long long)classes - 1);

@@ -22,6 +22,8 @@ enum dataset_part { DATASET_TRAIN, DATASET_VALIDATION, DATASET_TEST, DATASET_PAR
 
 struct dataset_options {
     double validation_rate, test_rate;
+    bool ignores; /* rows labelled ignored_label may be in it, though no class is called so */
+    int32_t ignored_label;
 };
 
 int dataset_new(struct dataset **out, const struct dataset_options *o, struct fail *why);

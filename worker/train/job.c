@@ -1,102 +1,13 @@
-/* What a job says, checked: hyperparameters by their table, names, rates and ranges. The file form is
- * job_file.c, the rows dataset.c. Next to read: run.c, which trains. */
+/* What a job says, checked: names, rates, ranges, loss. Hyperparameters are job_settings.c's, the file form
+ * job_file.c's, the rows dataset.c's. Next to read: run.c, which trains. */
 #include "worker/train/job.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "worker/models/store.h"
 #include "worker/service/embedded.h"
-
-/* What the table describes; mean and std are texts until they are parsed. */
-struct texts {
-    struct job_settings s;
-    int optimizer;
-    char *mean, *std;
-};
-
-#define OPTIMIZERS "sgd"
-
-const struct setting job_hyperparameters[] = {
-    {"optimizer", SETTING_CHOICE, offsetof(struct texts, optimizer), "sgd", 0, 0, OPTIMIZERS,
-     "how weights are changed", false},
-    {"learning_rate", SETTING_REAL, offsetof(struct texts, s.learning_rate), "0.01", 0, 1e6, NULL,
-     "step width", false},
-    {"momentum", SETTING_REAL, offsetof(struct texts, s.optim.momentum), "0", 0, 1, NULL,
-     "share of the last step that is kept", false},
-    {"weight_decay_l1", SETTING_REAL, offsetof(struct texts, s.optim.weight_decay_l1), "0", 0, 1e6, NULL,
-     "times the sign of a weight, added to its gradient", false},
-    {"weight_decay_l2", SETTING_REAL, offsetof(struct texts, s.optim.weight_decay_l2), "0", 0, 1e6, NULL,
-     "times a weight, added to its gradient", false},
-    {"batch_size", SETTING_INT, offsetof(struct texts, s.batch_size), "64", 0, 1e9, NULL,
-     "rows of a step; 0: the whole set in one step", false},
-    {"epochs", SETTING_INT, offsetof(struct texts, s.epochs), "10", 1, 1e6, NULL,
-     "times that every row is used", false},
-    {"seed", SETTING_INT, offsetof(struct texts, s.seed), "1", 0, 9e15, NULL,
-     "of fresh weights, the order of rows and dropout", false},
-    {"mean", SETTING_STRING, offsetof(struct texts, mean), "", 0, 1000, NULL,
-     "of UINT8 rows: (x / 255 - mean) / std; one number, or one a channel: \"0.5, 0.5, 0.5\"", false},
-    {"std", SETTING_STRING, offsetof(struct texts, std), "", 0, 1000, NULL, "as mean; above 0", false},
-    {0},
-};
-
-/* "0.5, 0.5" -> floats. */
-static int numbers_parse(const char *text, const char *what, float out[JOB_CHANNELS], int *count,
-                         struct fail *why)
-{
-    const char *at = text + strspn(text, " ");
-    *count = 0;
-    while (*at) {
-        char *end;
-        float v = strtof(at, &end);
-        if (end == at || !isfinite(v))
-            return fail(why, E_CONFIG, "%s: \"%.100s\": numbers with commas between them are expected", what,
-                        text);
-        if (*count == JOB_CHANNELS)
-            return fail(why, E_CONFIG, "%s: at most %d channels", what, JOB_CHANNELS);
-        out[(*count)++] = v;
-        at = end + strspn(end, " ");
-        if (*at && *at++ != ',')
-            return fail(why, E_CONFIG, "%s: \"%.100s\": a comma is expected at \"%.20s\"", what, text,
-                        at - 1);
-        at += strspn(at, " ");
-    }
-    return 0;
-}
-
-static int normalisation_parse(struct texts *t, struct fail *why)
-{
-    struct job_settings *s = &t->s;
-    int rc = numbers_parse(t->mean, "mean", s->mean, &s->mean_count, why);
-    if (rc || (rc = numbers_parse(t->std, "std", s->std, &s->std_count, why)))
-        return rc;
-    if (s->mean_count != s->std_count)
-        return fail(why, E_CONFIG, "mean has %d numbers, std %d: give both, with as many numbers",
-                    s->mean_count, s->std_count);
-    for (int i = 0; i < s->std_count; i++)
-        if (!(s->std[i] > 0))
-            return fail(why, E_CONFIG, "std: %g: numbers above 0 are expected", (double)s->std[i]);
-    return 0;
-}
-
-int job_settings_parse(struct job_settings *out, const struct text_pair *pairs, int count, const char *where,
-                       struct fail *why)
-{
-    struct texts t = {0};
-    int rc = setting_defaults(job_hyperparameters, &t, why);
-    for (int i = 0; !rc && i < count; i++)
-        rc = setting_set(job_hyperparameters, &t, pairs[i].key, pairs[i].value, where, why);
-    if (!rc && (rc = normalisation_parse(&t, why)))
-        rc = fail_prefix(why, "%s", where);
-    if (!rc) {
-        *out = t.s;
-        out->optimizer = OPTIMIZERS;
-    }
-    setting_free(job_hyperparameters, &t);
-    return rc;
-}
 
 const struct loss_type *job_loss_type(enum job_loss loss)
 {
@@ -173,7 +84,11 @@ int job_check(const struct training_job *job, bool with_data, struct job_setting
         return fail(why, E_JOB, "stopping.patience looks at val_loss: it needs validation_rate above 0");
     if ((rc = promote_check(job, why)) || (with_data && (rc = ranges_check(job, why))))
         return rc;
-    return job_settings_parse(out, job->hyperparameters, job->hyperparameter_count, "hyperparameters", why);
+    if ((rc = job_settings_parse(out, job->hyperparameters, job->hyperparameter_count, "hyperparameters",
+                                 why)))
+        return rc;
+    rc = job_loss_check(out, job_loss_type(job->loss), 0, why);
+    return rc ? fail_prefix(why, "hyperparameters") : 0;
 }
 
 /* Job and worker files are embedded too. */
@@ -219,14 +134,14 @@ int job_prepare(struct graph *g, const struct training_job *job, const struct jo
                 struct fail *why)
 {
     int64_t channels = g->input.dim[0], outputs = shape_size(graph_output(g));
+    int rc = job_loss_check(h, job_loss_type(job->loss), outputs, why);
+    if (rc)
+        return fail_prefix(why, "hyperparameters");
     if (job->label_count && job->label_count != outputs)
         return fail(why, E_JOB, "labels: %d names, but the network has %lld outputs", job->label_count,
                     (long long)outputs);
-    if (job->label_count) {
-        int rc = graph_set_labels(g, job->label_count, job->labels, why);
-        if (rc)
-            return rc;
-    }
+    if (job->label_count && (rc = graph_set_labels(g, job->label_count, job->labels, why)))
+        return rc;
     if (h->mean_count > 1 && h->mean_count != channels)
         return fail(why, E_JOB, "mean, std: %d numbers, but the network's input has %lld channels",
                     h->mean_count, (long long)channels);

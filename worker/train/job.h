@@ -6,17 +6,25 @@
 #include "engine/graph.h"
 #include "engine/loss.h"
 #include "engine/optim.h"
+#include "engine/schedule.h"
 #include "engine/setting.h"
 #include "worker/codec/record.h"
 #include "worker/service/settings.h"
 
 enum { JOB_CHANNELS = 16, JOB_ALL_PARTITIONS = -1 };
 
-/* The hyperparameters of a job, parsed; plain data. */
+/* The hyperparameters of a job, parsed; plain data. Texts are the job's. */
 struct job_settings {
     const char *optimizer; /* static */
     double learning_rate;
     struct optim_settings optim;
+    struct schedule schedule;          /* without its steps: job_schedule */
+    double warmup_epochs, step_epochs; /* of the schedule; parts of epochs are allowed */
+    const char *weights;               /* "1, 0.5, 2" of the loss's classes or outputs; "": all 1 */
+    const char *weights_key;           /* class_weights or positive_weights; NULL: neither is given */
+    double label_smoothing;
+    bool ignores; /* rows with this label are trained on by nobody */
+    int32_t ignored_label;
     int64_t batch_size; /* rows of an optimiser step; 0: the whole set */
     int64_t epochs;
     int64_t seed;
@@ -24,12 +32,24 @@ struct job_settings {
     int mean_count, std_count; /* 0: not given; else 1 (all channels) or one a channel, and equal */
 };
 
-/* For `help`: every hyperparameter with default, bounds and meaning. */
-extern const struct setting job_hyperparameters[];
+/* For `help job`: every hyperparameter, and every other key of a job file but `dataset` and `labels`, with default,
+ * bounds and meaning. */
+extern const struct setting job_hyperparameters[], job_file_keys[];
 
-/* An unknown name, a wrong value: E_CONFIG with the nearest known name; `where` begins the text. */
+/* An unknown name, a wrong value, one that the optimiser or schedule has no use for: E_CONFIG with the nearest
+ * known name; `where` begins the text. *out points into the pairs' values. */
 int job_settings_parse(struct job_settings *out, const struct text_pair *pairs, int count, const char *where,
                        struct fail *why);
+/* One pair by itself: its name and bounds, not what it has to do with others. */
+int job_setting_check(const struct text_pair *pair, const char *where, struct fail *why);
+/* The schedule where an epoch is so many steps. */
+struct schedule job_schedule(const struct job_settings *h, int64_t steps_an_epoch);
+/* Whether the settings fit the loss and a network of so many outputs (0: not known yet). */
+int job_loss_check(const struct job_settings *h, const struct loss_type *loss, int64_t outputs,
+                   struct fail *why);
+/* Gives a net its loss with the settings. */
+int job_loss_set(const struct job_settings *h, const struct loss_type *loss, struct net *net,
+                 struct fail *why);
 
 /* Everything that can be said about a TRAIN job without its data: names, ranges, rates, loss, rule, and the
  * hyperparameters into *out. `with_data` false: the data set comes from a file. E_JOB or E_CONFIG. */

@@ -19,7 +19,7 @@ struct file_values {
 };
 
 #define AT(field) offsetof(struct file_values, field)
-static const struct setting file_table[] = {
+const struct setting job_file_keys[] = {
     {"model", SETTING_STRING, AT(model), NULL, 1, 100, NULL, "the model that gets a version", false},
     {"network", SETTING_STRING, AT(network), "", 0, 0, NULL, "a shipped network, a file, or YAML text",
      false},
@@ -184,9 +184,7 @@ static int hyperparameters_read(struct job_file *f, const struct yaml_node *n, s
         p->value = value_text(f, yaml_item(n, i));
         if (!p->key || !p->value)
             return yaml_fail(f->doc, yaml_item(n, i), why, "%.60s: a value is expected", yaml_key(n, i));
-        bool pair = strcmp(p->key, "mean") == 0 || strcmp(p->key, "std") == 0; /* checked together below */
-        if (!pair)
-            rc = job_settings_parse(&parsed, p, 1, place(f, yaml_item(n, i), where), why);
+        rc = job_setting_check(p, place(f, yaml_item(n, i), where), why);
     }
     job->hyperparameter_count = yaml_count(n);
     return rc ? rc
@@ -220,7 +218,7 @@ static int node_read(struct job_file *f, const char *key, const struct yaml_node
         return nested_read(f, key, n, why);
     if (!yaml_scalar(n))
         return yaml_fail(f->doc, n, why, "%.100s: one value is expected here", key);
-    return setting_set(file_table, &f->values, key, yaml_scalar(n), place(f, n, where), why);
+    return setting_set(job_file_keys, &f->values, key, yaml_scalar(n), place(f, n, where), why);
 }
 
 /* A path is replaced by the text behind it: the worker may be on another machine. */
@@ -283,7 +281,7 @@ int job_file_read(struct training_job *out, const char *path, struct region *mem
     *out = (struct training_job){
         .job_id = "", .action = ACTION_TRAIN, .artifact_uri = "", .sha256 = "", .requested_by = ""};
     struct job_file f = {.path = path, .mem = mem, .job = out};
-    int rc = setting_defaults(file_table, &f.values, why);
+    int rc = setting_defaults(job_file_keys, &f.values, why);
     if (!rc)
         rc = yaml_read(&doc, path, true, why);
     if (rc)
@@ -301,7 +299,7 @@ int job_file_read(struct training_job *out, const char *path, struct region *mem
         rc = values_take(&f, why);
 out:
     yaml_doc_free(&doc);
-    setting_free(file_table, &f.values);
+    setting_free(job_file_keys, &f.values);
     return rc;
 }
 

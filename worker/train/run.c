@@ -26,6 +26,7 @@ struct run {
     struct dataset_batch rows;
     int max_rows;
     int64_t batch, steps_an_epoch, total_steps, record_every;
+    struct schedule schedule;
     bool accuracy;         /* the loss knows right from wrong */
     int64_t last_us;       /* monotonic: the last record */
     int64_t last_rows;     /* trained since then */
@@ -54,6 +55,7 @@ static void run_plan(struct run *r)
     r->max_rows = micro_rows(wanted, shape_size(r->graph->input));
     r->steps_an_epoch = (rows + r->batch - 1) / r->batch;
     r->total_steps = r->steps_an_epoch * r->settings->epochs;
+    r->schedule = job_schedule(r->settings, r->steps_an_epoch);
     r->record_every = r->steps_an_epoch / RECORDS_AN_EPOCH;
     if (r->record_every < r->total_steps / RECORDS_A_RUN)
         r->record_every = r->total_steps / RECORDS_A_RUN;
@@ -95,6 +97,8 @@ int run_open(struct run **out, struct backend *be, const struct graph *g, const 
     if (!rc)
         rc = net_open(&r->net, be, r->graph, &o, why);
     if (!rc)
+        rc = job_loss_set(h, r->loss, r->net, why);
+    if (!rc)
         rc = optim_open(&r->opt, r->net, h->optimizer, &h->optim, why);
     if (rc) {
         run_close(&r);
@@ -119,12 +123,12 @@ void run_close(struct run **r)
     *r = NULL;
 }
 
-static void sum_add(struct run_sum *to, const struct loss_sum *s, int64_t rows)
+static void sum_add(struct run_sum *to, const struct loss_sum *s)
 {
     to->loss += s->loss;
     to->weight += s->weight;
     to->correct += s->correct;
-    to->rows += rows;
+    to->rows += s->counted;
 }
 
 static double sum_loss(const struct run_sum *s)
@@ -155,7 +159,14 @@ static int64_t step_in_epoch(const struct run *r)
     return r->state.step - r->state.epoch * r->steps_an_epoch;
 }
 
-/* One optimiser step: the gradient sums of its micro-batches, divided by their weight. */
+/* Of a step, counted from 0: a function of the step alone. */
+static double learning_rate(const struct run *r, int64_t step)
+{
+    return schedule_rate(&r->schedule, step, r->total_steps);
+}
+
+/* One optimiser step: the gradient sums of its micro-batches, divided by their weight. Where no row weighs
+ * anything (ignore_label, class_weights of 0) there is no gradient: weights and moments stay, the step counts. */
 static int run_step(struct run *r, struct fail *why)
 {
     int64_t rows = dataset_count(r->data, DATASET_TRAIN), first = step_in_epoch(r) * r->batch;
@@ -174,13 +185,13 @@ static int run_step(struct run *r, struct fail *why)
         return fail(
             why, E_JOB,
             "step %lld (epoch %lld): the loss is not finite; lower learning_rate (%g) or look at the data",
-            (long long)r->state.step + 1, (long long)r->state.epoch + 1, r->settings->learning_rate);
-    if ((rc = net_step(r->net, r->opt, r->settings->learning_rate, sum.weight, why)))
-        return rc;
+            (long long)r->state.step + 1, (long long)r->state.epoch + 1, learning_rate(r, r->state.step));
+    if (sum.weight > 0 && (rc = net_step(r->net, r->opt, learning_rate(r, r->state.step), sum.weight, why)))
+        return fail_prefix(why, "step %lld", (long long)r->state.step + 1);
     r->state.step++;
     r->last_rows += end - first;
-    sum_add(&r->state.record_sum, &sum, end - first);
-    sum_add(&r->state.epoch_sum, &sum, end - first);
+    sum_add(&r->state.record_sum, &sum);
+    sum_add(&r->state.epoch_sum, &sum);
     return 0;
 }
 
@@ -196,7 +207,7 @@ static int run_evaluate(struct run *r, enum dataset_part part, struct run_sum *o
         rc = net_evaluate(r->net, r->loss, n, &t, &sum, why);
     }
     *out = (struct run_sum){0};
-    sum_add(out, &sum, rows);
+    sum_add(out, &sum);
     return rc;
 }
 
@@ -228,7 +239,7 @@ static int record_make(struct run *r, const struct run_watch *w, const struct ru
     m.epoch = (int32_t)r->state.epoch + (validation ? 0 : 1);
     m.loss = sum_loss(&r->state.record_sum);
     m.accuracy = sum_accuracy(r, &r->state.record_sum);
-    m.learning_rate = r->settings->learning_rate;
+    m.learning_rate = learning_rate(r, r->state.step > 0 ? r->state.step - 1 : 0);
     if (now > r->last_us && r->last_rows)
         m.samples_per_second = (double)r->last_rows * 1e6 / (double)(now - r->last_us);
     if (validation && validation->rows) {
@@ -267,6 +278,11 @@ static bool time_ends(struct run *r)
 /* Validation, the epoch's record, the epoch's sums. */
 static int epoch_end(struct run *r, const struct run_watch *w, struct fail *why)
 {
+    if (!(r->state.epoch_sum.weight > 0))
+        return fail(why, E_JOB,
+                    "epoch %lld: no row weighs anything: all are labelled ignore_label, or their "
+                    "class_weights are 0",
+                    (long long)r->state.epoch + 1);
     int rc = run_evaluate(r, DATASET_VALIDATION, &r->state.validation, why);
     if (rc)
         return rc;

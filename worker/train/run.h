@@ -15,7 +15,7 @@ struct run;
 
 struct run_sum { /* over some rows of training or evaluation */
     double loss, weight;
-    int64_t correct, rows;
+    int64_t correct, rows; /* rows: those that count, so without ignored labels */
 };
 
 /* Plain data; checkpoint.c writes every field, by name. */
@@ -46,7 +46,7 @@ int run_open(struct run **out, struct backend *be, const struct graph *g, const 
 void run_close(struct run **r);
 
 /* From where the state stands to the end of the last epoch (or an early stop), then the test rows. A loss
- * that is not finite is E_JOB. */
+ * that is not finite is E_JOB, and so is an epoch of rows that do not count. */
 int run_train(struct run *r, const struct run_watch *w, struct fail *why);
 
 struct run_state *run_state(struct run *r);

@@ -198,7 +198,8 @@ static int task_announce(struct task *k, struct fail *why)
 
 static int task_data(struct task *k, struct fail *why)
 {
-    struct dataset_options o = {k->job->validation_rate, k->job->test_rate};
+    struct dataset_options o = {k->job->validation_rate, k->job->test_rate, k->settings.ignores,
+                                k->settings.ignored_label};
     int rc = dataset_new(&k->data, &o, why);
     if (!rc)
         rc = dataset_read(k->data, k->t->settings, k->job->dataset, k->job->dataset_count, TRAIN_TIMEOUT_MS,

@@ -39,6 +39,8 @@ static const struct line lines[] = {
     {"help send --json", 0, "", "\"key\":\"rate\""},
     {"help config", 0, "", "commit.max_delay_ms"},
     {"help config --json", 0, "", "\"key\":\"batch.max_rows\""},
+    {"help job", 0, "", "class_weights"},
+    {"help job --json", 0, "", "\"key\":\"lr_schedule\""},
     {"help config --yaml", 0, "", "max_delay_ms: 20"},
     {"help --completion bash", 0, "", "complete -o filenames -F _millrace millrace"},
     {"help --man", 0, "", ".TH MILLRACE 1"},

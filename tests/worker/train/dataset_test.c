@@ -51,7 +51,7 @@ static struct graph *graph_make(void)
 static struct dataset *dataset_make(double validation, double test)
 {
     struct dataset *d = NULL;
-    struct dataset_options o = {validation, test};
+    struct dataset_options o = {.validation_rate = validation, .test_rate = test};
     struct fail why;
     assert_int_equal(dataset_new(&d, &o, &why), 0);
     return d;

@@ -93,6 +93,21 @@ static void wrong_files(void **state)
         {"model: m\nhyperparameters: {mean: 0.5}\n", "std"},
         {"model: m\nhyperparameters: {mean: 0.5, std: 0}\n", "above 0"},
         {"model: m\nhyperparameters: {mean: \"0.5; 1\", std: 1}\n", "comma"},
+        {"model: m\nhyperparameters:\n  optimizer: adam\n  momentum: 0.9\n", "optimizer adam has no such"},
+        {"model: m\nhyperparameters:\n  optimizer: lion\n", ":3:14"},
+        {"model: m\nhyperparameters: {nesterov: true}\n", "momentum above 0"},
+        {"model: m\nhyperparameters: {beta1: 0.5}\n", "beta1: optimizer sgd"},
+        {"model: m\nhyperparameters: {optimizer: adam, beta2: 1}\n", "below 1"},
+        {"model: m\nhyperparameters: {lr_gamma: 0.5}\n", "lr_schedule step, not with constant"},
+        {"model: m\nhyperparameters: {lr_schedule: step}\n", "needs lr_step_epochs"},
+        {"model: m\nhyperparameters: {lr_schedule: cosine, lr_min: 1}\n", "0..learning_rate 0.01"},
+        {"model: m\nhyperparameters: {lr_schedule: one_cycle, lr_warmup_epochs: 1}\n", "by itself"},
+        {"model: m\nhyperparameters: {lr_warmup_epochs: 10}\n", "less than epochs, 10"},
+        {"model: m\nhyperparameters: {lr_warmup_start: 0.5}\n", "lr_warmup_epochs above 0"},
+        {"model: m\nhyperparameters: {class_weights: [1, x]}\n", "class_weights"},
+        {"model: m\nhyperparameters: {ignore_label: none}\n", "whole number"},
+        {"model: m\nhyperparameters: {ignore_label: 3000000000}\n", "whole number"},
+        {"model: m\nhyperparameters:\n  label_smoothing: 2\n", ":3:20"},
         {"model: m\npromote: {metrik: x}\n", "metric"},
         {"model: m\nnetwork: no/such/file.yaml\n", "no/such/file.yaml"},
         {"- model\n", "mapping"},
@@ -106,6 +121,42 @@ static void wrong_files(void **state)
             fail_msg("case %zu gave %d: %s", i, rc, why.text);
         region_free(&mem);
     }
+}
+
+/* Every word is taken to where it belongs. */
+static void hyperparameters(void **state)
+{
+    (void)state;
+    static const struct text_pair pairs[] = {
+        {"optimizer", "rmsprop"},   {"learning_rate", "0.02"},   {"momentum", "0.9"},
+        {"alpha", "0.95"},          {"centered", "true"},        {"gradient_clip", "2"},
+        {"weight_decay_l2", "0.1"}, {"lr_schedule", "step"},     {"lr_step_epochs", "1.5"},
+        {"lr_gamma", "0.5"},        {"lr_warmup_epochs", "0.5"}, {"lr_warmup_start", "0.25"},
+        {"label_smoothing", "0.1"}, {"ignore_label", "-1"},      {"class_weights", "1, 0.5,2"}};
+    struct job_settings h;
+    struct fail why = {0};
+    int count = sizeof pairs / sizeof *pairs;
+    if (job_settings_parse(&h, pairs, count, "here", &why))
+        fail_msg("%s", why.text);
+    assert_string_equal(h.optimizer, "rmsprop");
+    assert_true(h.optim.momentum == 0.9 && h.optim.alpha == 0.95 && h.optim.centered && !h.optim.nesterov);
+    assert_true(h.optim.clip_norm == 2 && h.optim.weight_decay_l2 == 0.1 && h.optim.epsilon == 1e-8);
+    assert_true(h.ignores && h.ignored_label == -1 && h.label_smoothing == 0.1);
+    struct schedule s = job_schedule(&h, 10);
+    assert_int_equal(s.kind, SCHEDULE_STEP);
+    assert_true(s.rate == 0.02 && s.gamma == 0.5 && s.warmup_start == 0.25);
+    assert_int_equal(s.warmup_steps, 5);
+    assert_int_equal(s.step_size, 15);
+    const struct loss_type *loss = loss_find("cross_entropy");
+    assert_int_equal(job_loss_check(&h, loss, 0, &why), 0);
+    assert_int_equal(job_loss_check(&h, loss, 3, &why), 0);
+    assert_int_equal(job_loss_check(&h, loss, 4, &why), -E_JOB);
+    assert_non_null(strstr(why.text, "class_weights: 3 numbers, but the network has 4 outputs"));
+    assert_int_equal(job_loss_check(&h, loss_find("mse"), 3, &why), -E_JOB);
+    assert_non_null(strstr(why.text, "class_weights: loss mse"));
+    assert_int_equal(job_settings_parse(&h, pairs, 0, "here", &why), 0);
+    assert_string_equal(h.optimizer, "sgd");
+    assert_true(!h.ignores && h.schedule.kind == SCHEDULE_CONSTANT);
 }
 
 static struct training_job good_job(void)
@@ -175,6 +226,11 @@ static void checks(void **state)
     job.hyperparameters = &unknown;
     job.hyperparameter_count = 1;
     expect_bad(job, "learning_rate");
+    struct text_pair weights = {"positive_weights", "1, 2"};
+    job.hyperparameters = &weights;
+    expect_bad(job, "positive_weights: loss cross_entropy");
+    job.loss = LOSS_LOG_LOSS;
+    assert_int_equal(job_check(&job, true, &h, &why), 0);
     job = good_job();
     job.promote_automatic = true;
     job.promote_metric = "f1";
@@ -242,8 +298,9 @@ static void murmur2_as_kafka(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_file), cmocka_unit_test(wrong_files), cmocka_unit_test(checks),
-        cmocka_unit_test(networks),   cmocka_unit_test(ids_differ),  cmocka_unit_test(murmur2_as_kafka),
+        cmocka_unit_test(whole_file),       cmocka_unit_test(wrong_files), cmocka_unit_test(checks),
+        cmocka_unit_test(hyperparameters),  cmocka_unit_test(networks),    cmocka_unit_test(ids_differ),
+        cmocka_unit_test(murmur2_as_kafka),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

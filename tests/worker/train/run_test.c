@@ -36,7 +36,7 @@ static void bench_data(struct bench *b, uint64_t seed)
 {
     static float pixels[ROWS][SIZE];
     static int32_t labels[ROWS];
-    struct dataset_options o = {b->job.validation_rate, 0.1};
+    struct dataset_options o = {b->job.validation_rate, 0.1, b->settings.ignores, b->settings.ignored_label};
     struct rows rows = {
         .dtype = DTYPE_FP32, .row_shape = SHAPE(1, 4, 4), .count = ROWS, .row_size = sizeof pixels[0]};
     struct rng r = rng_seed(seed);
@@ -65,11 +65,16 @@ static void bench_open(struct bench *b, const struct text_pair *more, int count)
                                    .validation_rate = 0.2,
                                    .loss = LOSS_CROSS_ENTROPY,
                                    .promote_metric = "val_accuracy"};
-    struct text_pair all[12];
-    memcpy(all, hyper, sizeof hyper);
-    if (count)
-        memcpy(all + 6, more, sizeof *more * (size_t)count);
-    assert_int_equal(job_settings_parse(&b->settings, all, 6 + count, "test", &why), 0);
+    struct text_pair all[24];
+    int base = 6, used = 0;
+    bool own = count && !strcmp(more[0].key, "optimizer"); /* sgd's momentum is nothing to another */
+    for (int i = 0; i < base; i++)
+        if (!own || strcmp(hyper[i].key, "momentum") != 0)
+            all[used++] = hyper[i];
+    for (int i = 0; i < count; i++)
+        all[used++] = more[i];
+    if (job_settings_parse(&b->settings, all, used, "test", &why))
+        fail_msg("%s", why.text);
     assert_int_equal(job_network(&b->graph, network, &why), 0);
     assert_int_equal(backend_open(&b->be, "cpu", 1, &why), 0);
     bench_data(b, 11);
@@ -163,21 +168,36 @@ static void it_learns(void **state)
     bench_close(&b);
 }
 
+/* Every optimiser with what it keeps, every schedule, and the losses' settings. */
+static const struct text_pair ways[][8] = {
+    {{0}},
+    {{"momentum", "0"}, {"lr_schedule", "cosine"}, {"lr_warmup_epochs", "1.5"}},
+    {{"nesterov", "true"}, {"gradient_clip", "0.5"}, {"lr_schedule", "one_cycle"}},
+    {{"optimizer", "adam"}, {"learning_rate", "0.01"}, {"lr_schedule", "step"}, {"lr_step_epochs", "1.25"}},
+    {{"optimizer", "adamw"}, {"learning_rate", "0.01"}, {"label_smoothing", "0.1"}, {"ignore_label", "7"}},
+    {{"optimizer", "rmsprop"}, {"learning_rate", "0.002"}, {"momentum", "0.5"}, {"centered", "true"}},
+    {{"optimizer", "adagrad"}, {"learning_rate", "0.05"}, {"class_weights", "1,1,1,1,1,2,2,2,2,0"}},
+};
+enum { WAYS = sizeof ways / sizeof *ways };
+
 static void the_same_bits_from_every_step(void **state)
 {
-    (void)state;
+    const struct text_pair *more = *state;
+    int count = 0;
     struct bench b;
     struct seen seen = {0};
     struct run_watch w = watch_of(&seen);
     struct fail why = {0};
     size_t whole_size, size, end_size;
-    bench_open(&b, NULL, 0);
+    while (count < 8 && more[count].key)
+        count++;
+    bench_open(&b, more, count);
     struct run *r = bench_run(&b);
     assert_int_equal(run_train(r, &w, &why), 0);
     char *whole = run_end(r, &whole_size);
     int64_t total = run_total_steps(r);
     run_close(&r);
-    for (int64_t step = 1; step < total; step += 3) {
+    for (int64_t step = 1; step < total; step += 3 + 8 * (more != ways[0])) {
         void *bytes;
         bool same_plan = false;
         seen = (struct seen){.stop_at = step};
@@ -257,6 +277,98 @@ static void loss_that_is_not_finite_ends_it(void **state)
     struct run *r = bench_run(&b);
     assert_int_equal(run_train(r, &w, &why), -E_JOB);
     assert_non_null(strstr(why.text, "learning_rate"));
+    run_close(&r);
+    bench_close(&b);
+}
+
+/* The rate of a record is that of the step it tells of. */
+static int on_rate(void *arg, struct loss_metric *m, struct fail *why)
+{
+    double *seen = arg;
+    (void)why;
+    if (m->step < 200)
+        seen[m->step] = m->learning_rate;
+    return 0;
+}
+
+static void rates_follow_the_schedule(void **state)
+{
+    (void)state;
+    struct bench b;
+    double seen[200];
+    struct run_watch w = {on_rate, NULL, NULL, seen};
+    struct fail why = {0};
+    struct text_pair more[] = {{"lr_schedule", "cosine"}, {"lr_min", "0.001"}, {"lr_warmup_epochs", "1"}};
+    int told = 0;
+    for (int i = 0; i < 200; i++)
+        seen[i] = -1;
+    bench_open(&b, more, 3);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), 0);
+    int64_t total = run_total_steps(r), warmup = total / 6;
+    assert_true(total < 200);
+    for (int64_t step = 1; step <= total; step++) {
+        double t = (double)(step - 1), n = (double)warmup;
+        double rate = step - 1 < warmup ? 0.2 * (0.1 + 0.9 * t / n)
+                                        : 0.001 + 0.199 / 2 * (1 + cos(M_PI * (t - n) / ((double)total - n)));
+        if (seen[step] >= 0 && ++told && !(fabs(seen[step] - rate) <= 1e-12))
+            fail_msg("step %d: rate %.12g, expected %.12g", (int)step, seen[step], rate);
+    }
+    assert_true(told >= 20);
+    run_close(&r);
+    bench_close(&b);
+}
+
+/* Labels that no class has are passed over where the job says so; the rest is trained on as if they were not
+ * there, and accuracy is that of the rest. */
+static void ignored_rows_do_not_count(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = watch_of(&seen);
+    struct fail why = {0};
+    struct text_pair more[] = {{"ignore_label", "3"}, {"batch_size", "1"}, {"learning_rate", "0.02"}};
+    bench_open(&b, more, 3);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), 0);
+    /* steps of one ignored row are passed over, but counted */
+    assert_int_equal(run_state(r)->step, run_total_steps(r));
+    int64_t rows = dataset_count(b.data, DATASET_TRAIN), left = run_state(r)->train.rows;
+    assert_true(left < rows && left > rows / 2);
+    assert_int_equal(optim_steps(run_optimizer(r)), 6 * left);
+    assert_true(seen.val_accuracy > 0.85);
+    run_close(&r);
+    bench_close(&b);
+}
+
+static void a_set_that_does_not_count_is_said(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct seen seen = {0};
+    struct run_watch w = {NULL, NULL, on_step, &seen};
+    struct fail why = {0};
+    struct text_pair more = {"class_weights", "0,0,0,0,0,0,0,0,0,1"};
+    static float pixels[ROWS][SIZE];
+    static int32_t labels[ROWS];
+    struct rows rows = {.data = pixels,
+                        .labels = labels,
+                        .dtype = DTYPE_FP32,
+                        .row_shape = SHAPE(1, 4, 4),
+                        .count = ROWS,
+                        .row_size = sizeof pixels[0]};
+    bench_open(&b, &more, 1);
+    dataset_free(&b.data);
+    for (int i = 0; i < ROWS; i++)
+        pixels[i][0] = (float)i;
+    assert_int_equal(dataset_new(&b.data, &(struct dataset_options){.validation_rate = 0.1}, &why), 0);
+    assert_int_equal(dataset_add_rows(b.data, &rows, "rows", &why), 0);
+    assert_int_equal(dataset_finish(b.data, b.graph, loss_find("cross_entropy"), &why), 0);
+    struct run *r = bench_run(&b);
+    assert_int_equal(run_train(r, &w, &why), -E_JOB);
+    assert_non_null(strstr(why.text, "no row weighs anything"));
+    assert_int_equal(optim_steps(run_optimizer(r)), 0);
     run_close(&r);
     bench_close(&b);
 }
@@ -349,10 +461,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_learns),
-        cmocka_unit_test(the_same_bits_from_every_step),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[0]),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[1]),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[2]),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[3]),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[4]),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[5]),
+        cmocka_unit_test_prestate(the_same_bits_from_every_step, (void *)ways[6]),
         cmocka_unit_test(another_seed_is_another_run),
         cmocka_unit_test(whole_set_in_micro_batches),
         cmocka_unit_test(loss_that_is_not_finite_ends_it),
+        cmocka_unit_test(rates_follow_the_schedule),
+        cmocka_unit_test(ignored_rows_do_not_count),
+        cmocka_unit_test(a_set_that_does_not_count_is_said),
         cmocka_unit_test(patience_ends_it),
         cmocka_unit_test(wrong_checkpoints_are_refused),
         cmocka_unit_test(files_of_a_job),
