@@ -33,6 +33,8 @@
 
 #include "engine/cpu/lanes_nests.h"
 
+#include "engine/cpu/lanes_relayout.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #ifdef __clang__

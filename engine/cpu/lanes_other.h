@@ -8,43 +8,6 @@ static int64_t lanes_items(const struct call *c)
     return lanes_blocks(c->rows);
 }
 
-/* ---- between the layouts: [N][size] and [N/16][size][16], rows beyond N are zeros ---- */
-
-/* Sixteen values of sixteen rows at a time, so that both sides stay in a few cache lines. */
-static void lanes_to(const struct call *c, int64_t begin, int64_t end, void *scratch)
-{
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++) {
-        const float *x = (const float *)c->in[0] + n * LANES * c->row;
-        float *y = (float *)c->out[0] + n * LANES * c->row;
-        int live = c->rows - (int)n * LANES < LANES ? c->rows - (int)n * LANES : LANES;
-        if (live < LANES)
-            memset(y, 0, (size_t)c->row * LANES * sizeof *y);
-        for (int64_t from = 0; from < c->row; from += LANES) {
-            int64_t to = from + LANES < c->row ? from + LANES : c->row;
-            for (int l = 0; l < live; l++)
-                for (int64_t i = from; i < to; i++)
-                    y[i * LANES + l] = x[l * c->row + i];
-        }
-    }
-}
-
-static void lanes_from(const struct call *c, int64_t begin, int64_t end, void *scratch)
-{
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++) {
-        const float *x = (const float *)c->in[0] + n * LANES * c->row;
-        float *y = (float *)c->out[0] + n * LANES * c->row;
-        int live = c->rows - (int)n * LANES < LANES ? c->rows - (int)n * LANES : LANES;
-        for (int64_t from = 0; from < c->row; from += LANES) {
-            int64_t to = from + LANES < c->row ? from + LANES : c->row;
-            for (int l = 0; l < live; l++)
-                for (int64_t i = from; i < to; i++)
-                    y[l * c->row + i] = x[i * LANES + l];
-        }
-    }
-}
-
 /* ---- pools ---- */
 
 struct part {

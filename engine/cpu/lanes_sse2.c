@@ -27,4 +27,6 @@
 
 #include "engine/cpu/lanes_nests.h"
 
+#include "engine/cpu/lanes_relayout.h"
+
 #include "engine/cpu/lanes_other.h"
