@@ -63,6 +63,52 @@ struct zip_settings {
     bool first; /* sub, div: the parameter is the first operand */
 };
 
+/* Axes count the dimensions of a row from 0, negative ones from its end. */
+struct transpose_settings { /* "transpose": ONNX perm without the rows' dimension */
+    struct setting_ints perm;
+};
+
+struct slice_settings { /* "slice", as ONNX Slice */
+    struct setting_ints starts, ends, axes, steps;
+};
+
+struct gather_settings { /* "gather": constant indices; scalar: one, whose dimension goes */
+    int64_t axis;
+    struct setting_ints indices;
+    bool scalar;
+};
+
+struct concat_settings { /* "concat" */
+    int64_t axis;
+};
+
+enum { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE };
+#define PAD_CHOICES "constant|reflect|edge"
+
+struct pad_settings { /* "pad": before each dimension of a row, then after each */
+    struct setting_ints pads;
+    int mode;
+    double value;
+};
+
+struct reshape_settings { /* "reshape": 0 keeps the input's dimension, one -1 is what is left */
+    struct setting_ints shape;
+};
+
+struct axes_settings { /* "squeeze" (none: all of 1), "unsqueeze" (of the output) */
+    struct setting_ints axes;
+};
+
+struct reduce_settings { /* "reduce_mean", "reduce_sum", "reduce_max", "reduce_min"; no axes: all */
+    struct setting_ints axes;
+    bool keepdims;
+};
+
+struct arg_settings { /* "argmax", "argmin" */
+    int64_t axis;
+    bool keepdims, select_last_index;
+};
+
 enum { GELU_ERF, GELU_TANH };
 #define GELU_CHOICES "none|tanh"
 

@@ -140,6 +140,51 @@ static const struct gradient_case cases[] = {
      true, 1e-5},
     {"prelu", "cross_entropy",
      "input: [2, 3, 4]\nlayers:\n" FIRST "  - prelu\n  - prelu: {shape: [4, 1, 1]}\n" LAST, true, 1e-5},
+    {"transpose, reshape, squeeze, unsqueeze", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST
+     "  - transpose: {perm: [2, 0, 1]}\n  - reshape: {shape: [0, 2, 1, -1]}\n"
+     "  - tanh\n  - squeeze: {axes: [2]}\n  - unsqueeze: {axes: [0, -1]}\n  - transpose\n  - squeeze\n"
+     "  - conv: {filters: 2, kernel: 2}\n" LAST,
+     true, 1e-6},
+    {"slice", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST
+     "  - {slice: {starts: [1, -1, 0], ends: [4, -9, 9], steps: [1, -1, 2]}, name: a}\n"
+     "  - {slice: {starts: [1], ends: [-1], axes: [-2]}, name: b}\n  - {reduce_sum: {axes: [-1, 1]}}\n"
+     "  - {slice: {starts: [0], ends: [3]}, from: [conv1], name: c}\n  - {mul: , from: [c, "
+     "reduce_sum1]}\n" LAST,
+     true, 1e-6},
+    {"gather", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - gather: {axis: 0, indices: [3, 0, 3, -1]}\n"
+     "  - gather: {axis: -1, indices: [1], scalar: true}\n  - tanh\n" LAST,
+     true, 1e-6},
+    {"concat", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n  - {conv: {filters: 4, kernel: 1}, name: a}\n"
+     "  - {conv: {filters: 1, kernel: 1}, name: b}\n  - {concat: , from: [b, a, b], name: c}\n  - tanh\n"
+     "  - {concat: {axis: -1}, from: [c, tanh1]}\n  - concat\n" LAST,
+     true, 1e-6},
+    {"pad", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - pad: {pads: [0, 1, 2, 0, 0, 1], value: 0.5}\n  - tanh\n"
+     "  - pad: {pads: [1, -1, 0, 0, 2, -2]}\n  - tanh\n" LAST,
+     true, 1e-6},
+    {"pad, edge and reflection", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - pad: {pads: [0, 1, 1, 0, 0, 0], mode: edge}\n  - tanh\n"
+     "  - pad: {pads: [1, 2, 0, 0, 1, 1], mode: reflect}\n  - tanh\n" LAST,
+     true, 1e-6},
+    {"means and sums", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - {reduce_mean: {axes: [1, 2]}, name: a}\n"
+     "  - {reduce_sum: {axes: [0]}, from: [conv1], name: b}\n  - {reduce_mean: {axes: [1], keepdims: false}, "
+     "from: [conv1]}\n"
+     "  - tanh\n  - {reduce_mean: , name: c}\n  - {add: , from: [a, b]}\n  - {mul: , from: [add1, c]}\n" LAST,
+     true, 1e-6},
+    {"greatest and least", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - {reduce_max: {axes: [1, 2]}, name: a}\n"
+     "  - {reduce_min: {axes: [0]}, from: [conv1], name: b}\n  - {add: , from: [a, b]}\n" LAST,
+     true, 1e-5},
+    {"an index has no gradient", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST
+     "  - {argmax: , name: a}\n  - {argmin: {axis: 0, select_last_index: true}, from: [conv1], name: b}\n"
+     "  - {mul: , from: [a, conv1]}\n  - {add: , from: [mul1, b]}\n  - tanh\n" LAST,
+     true, 1e-5},
     {"a branch nobody reads", "mse",
      "input: [5]\nlayers:\n  - {dense: {units: 4}, name: a}\n  - dense: {units: 6}\n"
      "  - {dense: {units: 3}, from: [a]}\n",
