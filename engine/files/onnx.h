@@ -4,8 +4,8 @@
  *   onnx_read.c          the model around the operators: input, output, order
  *   onnx_values.c        what names stand for, the layers that are added
  *   onnx_operators.c     one row an operator: ONNX node -> layer
- *   onnx_activations.c, onnx_linear.c, onnx_windows.c, onnx_norm.c, onnx_shapes.c,
- *   onnx_axes.c          families of operators
+ *   onnx_activations.c, onnx_linear.c, onnx_arith.c, onnx_windows.c, onnx_norm.c,
+ *   onnx_shapes.c, onnx_axes.c   families of operators
  *   onnx_patterns.c      functions that are several nodes, both ways
  *   onnx_fold.c, onnx_fold_float.c   nodes that are computed while the file is read
  *   onnx_meta.c          labels, preprocessing and metadata, both ways
@@ -88,6 +88,7 @@ struct onnx_value {
     bool ready;                      /* defined by now, in the order of the file */
     bool viewed;                     /* read in the shape `view`, and no layer was made for that yet */
     struct shape view;               /* of one row */
+    bool trained;                    /* of a constant: an initialiser, not computed in the file */
     bool named;                      /* a parameter is called after it */
     bool padded;                     /* by zeros that the window that reads it has to take over */
     int64_t pads[4];                 /* top, left, bottom, right */
@@ -241,6 +242,17 @@ int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct 
 int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_match *match,
                         struct fail *why);
 
+/* ---- onnx_arith.c ---- */
+
+/* Two activations that broadcast, row by row. */
+int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why);
+int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_div(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_mul(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_prelu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_sub(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+
 /* ---- onnx_norm.c ---- */
 
 int onnx_import_batchnorm(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
@@ -271,9 +283,8 @@ bool onnx_is_type(const struct onnx_reader *r, const struct onnx_value *v, const
 
 int onnx_import_gemm(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_matmul(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
-int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
-/* Any number of activations of one shape. */
-int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
+/* An Add whose constant the layer before takes as its bias; *done: it was one. */
+int onnx_import_bias(struct onnx_reader *r, const Onnx__NodeProto *n, bool *done, struct fail *why);
 /* Parameter 1 of a layer: `count` numbers, or one for all, times scale. Leading ones in the tensor's shape do
  * not matter; `trailing` dimensions of one must follow. Each number is there `repeat` times. */
 int onnx_set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
@@ -312,6 +323,10 @@ void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *na
                     const int64_t *values);
 /* A scalar constant; returns its name. */
 const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, float value);
+/* A parameter as a node Constant: it is not for training. */
+void onnx_constant(struct onnx_writer *w, int layer, int param);
+/* Those parameters are not initialisers of the file. */
+bool onnx_is_fixed(const struct graph_node *n);
 void onnx_meta_write(struct onnx_writer *w, const struct graph *g, Onnx__ModelProto *model);
 
 /* ---- onnx_layers.c ---- */

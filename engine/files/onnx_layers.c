@@ -210,11 +210,86 @@ static void export_flatten(struct onnx_writer *w, const struct graph *g, int lay
     onnx_node_int(w, export_plain(w, g, layer, "Flatten"), "axis", 1);
 }
 
+/* ---- of two values ---- */
+
+static const char *const zip_types[] = {"add", "sub", "mul", "div", "prelu"};
+
+static bool is_zip(const struct graph_node *n)
+{
+    for (size_t i = 0; i < sizeof zip_types / sizeof zip_types[0]; i++)
+        if (!strcmp(n->type->name, zip_types[i]))
+            return true;
+    return false;
+}
+
+bool onnx_is_fixed(const struct graph_node *n)
+{
+    return is_zip(n) && n->param_count && ((const struct zip_settings *)n->settings)->fixed;
+}
+
+/* ONNX broadcasts the rows too, from the last dimension on: no operand may have more dimensions than the rows of
+ * the other, and a slope may not make its input grow. */
+static int check_zip(const struct graph *g, const struct graph_node *n, struct fail *why)
+{
+    const struct zip_settings *s = n->settings;
+    int first = n->inputs[0];
+    struct shape a = first == GRAPH_INPUT ? g->input : g->nodes[first].shape;
+    bool fits = s->shape.count <= a.rank && (strcmp(n->type->name, "prelu") || shape_equal(a, n->shape));
+    for (int i = 1; i < n->input_count; i++)
+        fits = fits &&
+               (n->inputs[i] == GRAPH_INPUT ? g->input.rank : g->nodes[n->inputs[i]].shape.rank) == a.rank;
+    return fits ? 0
+                : fail(why, E_UNSUPPORTED,
+                       "%s: layer %s (%s) cannot be written as ONNX: its operands differ in their number of "
+                       "dimensions",
+                       g->name, n->name, n->type->name);
+}
+
+/* Two inputs, or one and the parameter. */
+static void export_zip(struct onnx_writer *w, const struct graph *g, int layer, const char *operator)
+{
+    const struct zip_settings *s = node_of(g, layer)->settings;
+    const char *own = NULL, *x = onnx_value_name(w, node_of(g, layer)->inputs[0]);
+    if (s->shape.count) {
+        if (onnx_is_fixed(node_of(g, layer)))
+            onnx_constant(w, layer, 0);
+        own = onnx_param_name(w, layer, 0);
+    }
+    Onnx__NodeProto *n = onnx_node(w, layer, "", operator, true);
+    onnx_node_input(w, n, own && s->first ? own : x);
+    if (own)
+        onnx_node_input(w, n, s->first ? x : own);
+    for (int i = 1; i < node_of(g, layer)->input_count; i++)
+        onnx_node_input(w, n, onnx_value_name(w, node_of(g, layer)->inputs[i]));
+}
+
 /* Add takes two, Sum any number. */
 static void export_add(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    export_plain(w, g, layer, node_of(g, layer)->input_count == 2 ? "Add" : "Sum");
+    export_zip(w, g, layer, node_of(g, layer)->input_count > 2 ? "Sum" : "Add");
 }
+
+static void export_sub(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_zip(w, g, layer, "Sub");
+}
+
+static void export_mul(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_zip(w, g, layer, "Mul");
+}
+
+static void export_div(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_zip(w, g, layer, "Div");
+}
+
+static void export_prelu(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_zip(w, g, layer, "PRelu");
+}
+
+/* ---- others ---- */
 
 /* Without training_mode: it drops nothing where a model answers. */
 static void export_dropout(struct onnx_writer *w, const struct graph *g, int layer)
@@ -228,6 +303,10 @@ static const struct {
     const char *type;
     void (*export)(struct onnx_writer *w, const struct graph *g, int layer);
 } exporters[] = {
+    {"prelu", export_prelu},
+    {"div", export_div},
+    {"mul", export_mul},
+    {"sub", export_sub},
     {"global_maxpool", export_global_maxpool},
     {"global_avgpool", export_global_avgpool},
     {"batchnorm", export_batchnorm},
@@ -261,6 +340,9 @@ static const struct {
 int onnx_export_layer(struct onnx_writer *w, const struct graph *g, int layer, struct fail *why)
 {
     const struct graph_node *n = node_of(g, layer);
+    int rc = is_zip(n) ? check_zip(g, n, why) : 0;
+    if (rc)
+        return rc;
     for (size_t i = 0; i < sizeof exporters / sizeof exporters[0]; i++)
         if (!strcmp(exporters[i].type, n->type->name)) {
             exporters[i].export(w, g, layer);

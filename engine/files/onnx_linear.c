@@ -1,5 +1,5 @@
-/* Gemm, MatMul, Add and Sum: dense layers, their biases, and sums of activations. The rows that name them are
- * in onnx_operators.c. Next to read: onnx_windows.c. */
+/* Gemm and MatMul: dense layers and their biases. The rows that name them are in onnx_operators.c.
+ * Next to read: onnx_windows.c. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,59 +126,44 @@ int onnx_import_matmul(struct onnx_reader *r, const Onnx__NodeProto *n, struct f
     return import_dense(r, n, true, 1, NULL, 1, why);
 }
 
-/* ---- Add: a bias of the layer before, or two activations ---- */
+/* ---- Add: the bias of the layer before ---- */
 
-/* The layer whose output only this node reads and that has neither bias nor activation yet. */
-static int add_bias(struct onnx_reader *r, const Onnx__NodeProto *n, struct onnx_value *x,
-                    struct onnx_value *b, struct fail *why)
+/* The layer before can take it: only this node reads its output, and it has neither bias nor activation yet. */
+static bool takes_bias(const struct onnx_reader *r, const struct onnx_value *x, const struct onnx_value *b)
 {
     bool conv = onnx_is_type(r, x, "conv"), dense = onnx_is_type(r, x, "dense");
-    struct graph_node *l = x->node == GRAPH_INPUT ? NULL : &r->graph->nodes[x->node];
-    struct conv_settings *c = conv ? l->settings : NULL;
-    struct dense_settings *d = dense ? l->settings : NULL;
-    if (x->uses != 1 || x->viewed || x->padded || (!conv && !dense) ||
-        (c && (c->bias || c->activation != MAP_IDENTITY)) ||
-        (d && (d->bias || d->activation != MAP_IDENTITY)))
-        return fail(why, E_UNSUPPORTED,
-                    "adds a constant, which is supported only as the bias of a MatMul, Gemm "
-                    "or Conv that has none and that nothing else reads");
-    int rc = onnx_set_bias(r, x->node, b, l->shape.dim[0], conv ? 2 : 0, 1, 1, why);
-    if (rc)
-        return rc;
-    *(c ? &c->bias : &d->bias) = true;
-    onnx_define(r, n, x->node);
-    return 0;
+    if (r->ours || x->uses != 1 || x->viewed || x->padded || (!conv && !dense) || !b->tensor)
+        return false;
+    const struct graph_node *l = &r->graph->nodes[x->node];
+    const struct conv_settings *c = l->settings;
+    const struct dense_settings *d = l->settings;
+    int64_t count = l->shape.dim[0], size = 1, channel = 1;
+    for (size_t i = 0; i < b->tensor->n_dims; i++) {
+        size = b->tensor->dims[i] == 1 ? size : size == 1 ? b->tensor->dims[i] : -1;
+        channel = b->tensor->n_dims - i == (conv ? 3 : 1) ? b->tensor->dims[i] : channel;
+    }
+    bool fits = size == 1 || (size == count && channel == count);
+    return fits &&
+           (conv ? !c->bias && c->activation == MAP_IDENTITY : !d->bias && d->activation == MAP_IDENTITY);
 }
 
-int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
-{
-    struct graph_node *l;
-    int from[GRAPH_INPUTS], count = (int)n->n_input, rc;
-    for (int i = 0; i < count; i++) {
-        struct onnx_value *v = onnx_input(r, n, (size_t)i);
-        if ((rc = onnx_want_activation(v, why)))
-            return rc;
-        if (!shape_equal(onnx_row(r, v), onnx_row(r, onnx_input(r, n, 0))))
-            return fail(why, E_UNSUPPORTED, "its inputs differ in shape; broadcasting is not supported");
-        if ((rc = onnx_layer_of(r, v, &from[i], why)))
-            return rc;
-    }
-    if (count == 1) {
-        onnx_define_alias(r, n, onnx_input(r, n, 0));
-        return 0;
-    }
-    if ((rc = onnx_add(r, n, NULL, "add", from[0], &l, why)))
-        return rc;
-    memcpy(l->inputs, from, (size_t)count * sizeof from[0]);
-    l->input_count = count;
-    return onnx_added(r, n, why);
-}
-
-/* Of two activations, or of one and a constant. */
-int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+int onnx_import_bias(struct onnx_reader *r, const Onnx__NodeProto *n, bool *done, struct fail *why)
 {
     struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
-    if (a && b && onnx_is_constant(a) != onnx_is_constant(b))
-        return add_bias(r, n, onnx_is_constant(a) ? b : a, onnx_is_constant(a) ? a : b, why);
-    return onnx_import_sum(r, n, why);
+    *done = false;
+    if (!a || !b || onnx_is_constant(a) == onnx_is_constant(b))
+        return 0;
+    struct onnx_value *x = onnx_is_constant(a) ? b : a, *c = onnx_is_constant(a) ? a : b;
+    if (!takes_bias(r, x, c))
+        return 0;
+    struct graph_node *l = &r->graph->nodes[x->node];
+    bool conv = onnx_is_type(r, x, "conv");
+    int rc = onnx_set_bias(r, x->node, c, l->shape.dim[0], conv ? 2 : 0, 1, 1, why);
+    if (rc)
+        return rc;
+    *(conv ? &((struct conv_settings *)l->settings)->bias : &((struct dense_settings *)l->settings)->bias) =
+        true;
+    onnx_define(r, n, x->node);
+    *done = true;
+    return 0;
 }

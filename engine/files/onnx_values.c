@@ -56,8 +56,12 @@ static void add_value(struct onnx_reader *r, const char *name, const Onnx__Tenso
 {
     if (!*onnx_text(name))
         return;
-    r->values[r->value_count++] = (struct onnx_value){
-        .name = name, .tensor = tensor, .node = GRAPH_INPUT, .producer = producer, .ready = tensor || input};
+    r->values[r->value_count++] = (struct onnx_value){.name = name,
+                                                      .tensor = tensor,
+                                                      .node = GRAPH_INPUT,
+                                                      .producer = producer,
+                                                      .trained = tensor != NULL,
+                                                      .ready = tensor || input};
 }
 
 /* Sorts, drops inputs that have an initialiser and refuses any other name that is defined twice. */
@@ -124,6 +128,7 @@ void onnx_define_alias(struct onnx_reader *r, const Onnx__NodeProto *node, const
     struct onnx_value *v = onnx_find(r, onnx_text(node->output[0]));
     v->tensor = from->tensor;
     v->ints = from->ints;
+    v->trained = from->trained;
     v->node = from->node;
     v->viewed = from->viewed;
     v->view = from->view;

@@ -189,12 +189,13 @@ void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *na
 /* ---- constants ---- */
 
 /* The data is pointed at, not copied: float32 and little endian, as raw_data is. */
-static void add_tensor(struct onnx_writer *w, const char *name, struct shape shape, const float *data)
+static Onnx__TensorProto *make_tensor(struct onnx_writer *w, const char *name, struct shape shape,
+                                      const float *data)
 {
     Onnx__TensorProto *t = onnx_alloc(w, sizeof *t);
     int64_t *dims = onnx_alloc(w, sizeof shape.dim);
     if (!t || !dims)
-        return;
+        return NULL;
     onnx__tensor_proto__init(t);
     memcpy(dims, shape.dim, sizeof shape.dim);
     t->name = (char *)name;
@@ -205,7 +206,26 @@ static void add_tensor(struct onnx_writer *w, const char *name, struct shape sha
     t->has_raw_data = true;
     t->raw_data.len = (size_t)shape_size(shape) * sizeof *data;
     t->raw_data.data = (uint8_t *)data;
-    w->proto->initializer[w->proto->n_initializer++] = t;
+    return t;
+}
+
+static void add_tensor(struct onnx_writer *w, const char *name, struct shape shape, const float *data)
+{
+    Onnx__TensorProto *t = make_tensor(w, name, shape, data);
+    if (t)
+        w->proto->initializer[w->proto->n_initializer++] = t;
+}
+
+void onnx_constant(struct onnx_writer *w, int layer, int param)
+{
+    const struct graph_param *p = &w->graph->nodes[layer].params[param];
+    Onnx__NodeProto *n = onnx_node(w, layer, "/constant", "Constant", false);
+    Onnx__AttributeProto *a = add_attribute(w, n, "value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR);
+    Onnx__TensorProto *t = make_tensor(w, w->params[layer * GRAPH_PARAMS + param], p->shape, p->data);
+    if (!a || !t)
+        return;
+    a->t = t;
+    n->output[0] = (char *)w->params[layer * GRAPH_PARAMS + param];
 }
 
 const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, float value)
@@ -229,7 +249,8 @@ static int add_params(struct onnx_writer *w, struct fail *why)
             if (!p->data)
                 return fail(why, E_FAILED, "%s: %s has no values yet; draw or load them first", g->name,
                             p->name);
-            add_tensor(w, onnx_param_name(w, i, k), p->shape, p->data);
+            if (!onnx_is_fixed(&g->nodes[i]))
+                add_tensor(w, onnx_param_name(w, i, k), p->shape, p->data);
         }
     return 0;
 }

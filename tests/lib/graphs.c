@@ -108,6 +108,13 @@ struct graph *graph_everything(void)
     add(g, "add", "joined", "");
     FROM("tanh1", "pooled");
     add(g, "dense", NULL, "units=3 bias=false");
+    add(g, "add", "operand", "shape=3");
+    add(g, "mul", "fixed", "shape=1 fixed=true");
+    add(g, "sub", "from", "shape=3 first=true");
+    add(g, "div", NULL, "shape=3");
+    add(g, "sub", "apart", "");
+    FROM("from", "div1");
+    add(g, "prelu", NULL, "shape=3");
     add(g, "clip", NULL, "min=-0.5 max=2.5");
     add(g, "clip", "below", "max=2");
     add(g, "clip", "above", "min=-3.25");

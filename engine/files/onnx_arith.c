@@ -1,0 +1,153 @@
+/* Add, Sub, Mul, Div, PRelu and Sum: of two activations, or of one and a constant, which becomes a parameter of the
+ * layer. Next to read: layers/zip.c; onnx_linear.c, for the Add that is a bias. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/files/onnx.h"
+#include "engine/layers/settings.h"
+
+/* A constant's shape without the dimension of the rows, in which it may only be 1. */
+static int operand_shape(const struct onnx_reader *r, const struct onnx_value *x, const struct onnx_value *c,
+                         struct shape *s, struct fail *why)
+{
+    char text[96];
+    int row = onnx_row(r, x).rank;
+    if (r->lead && s->rank == row + 1 && s->dim[0] == 1) {
+        memmove(s->dim, s->dim + 1, (size_t)row * sizeof s->dim[0]);
+        s->rank--;
+    }
+    if (r->lead && s->rank > row)
+        return fail(why, E_UNSUPPORTED, "the constant %.80s of shape %s differs from row to row", c->name,
+                    shape_text(*s, text, sizeof text));
+    if (shape_size(*s) < 1)
+        return fail(why, E_FILE, "the constant %.80s is empty", c->name);
+    if (!s->rank)
+        *s = SHAPE(1);
+    return 0;
+}
+
+/* One activation and a parameter of the layer's own. Constants of the file's nodes are not trained, initialisers
+ * are. */
+static int import_operand(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct shape s,
+                          const float *data, bool first, struct fail *why)
+{
+    struct onnx_value *x = onnx_input(r, n, first), *c = onnx_input(r, n, !first);
+    struct graph_node *l;
+    int from, rc;
+    if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, c, type, from, &l, why)))
+        return rc;
+    struct zip_settings *z = l->settings;
+    z->shape.count = s.rank;
+    memcpy(z->shape.v, s.dim, (size_t)s.rank * sizeof s.dim[0]);
+    z->fixed = !c->trained;
+    z->first = first && (!strcmp(type, "sub") || !strcmp(type, "div"));
+    if ((rc = onnx_set_param(r, r->graph->count - 1, 0, c, s, data, why)))
+        return rc;
+    return onnx_added(r, n, why);
+}
+
+int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why)
+{
+    struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
+    struct graph_node *l;
+    int from[2], rc;
+    if ((rc = onnx_want_activation(a, why)) || (rc = onnx_want_activation(b, why)))
+        return rc;
+    if (r->lead && onnx_row(r, a).rank != onnx_row(r, b).rank)
+        return fail(why, E_UNSUPPORTED,
+                    "its inputs have %d and %d dimensions, so that rows meet other dimensions",
+                    onnx_row(r, a).rank + 1, onnx_row(r, b).rank + 1);
+    if ((rc = onnx_layer_of(r, a, &from[0], why)) || (rc = onnx_layer_of(r, b, &from[1], why)) ||
+        (rc = onnx_add(r, n, NULL, type, from[0], &l, why)))
+        return rc;
+    l->inputs[1] = from[1];
+    l->input_count = 2;
+    return onnx_added(r, n, why);
+}
+
+static int import_zip(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why)
+{
+    struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
+    struct shape s;
+    float *data = NULL;
+    bool first = onnx_is_constant(a);
+    if (!first && !onnx_is_constant(b))
+        return onnx_import_two(r, n, type, why);
+    int rc = onnx_want_activation(first ? b : a, why);
+    if (rc || (rc = onnx_want_floats(first ? a : b, "an input", &data, &s, why)))
+        return rc;
+    rc = operand_shape(r, first ? b : a, first ? a : b, &s, why);
+    if (!rc)
+        rc = import_operand(r, n, type, s, data, first, why);
+    free(data);
+    return rc;
+}
+
+int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    bool done;
+    int rc = onnx_import_bias(r, n, &done, why);
+    return rc || done ? rc : import_zip(r, n, "add", why);
+}
+
+int onnx_import_sub(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    return import_zip(r, n, "sub", why);
+}
+
+int onnx_import_mul(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    return import_zip(r, n, "mul", why);
+}
+
+int onnx_import_div(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    return import_zip(r, n, "div", why);
+}
+
+/* Until operator set 6 a list is one slope for each channel; since then it broadcasts. */
+int onnx_import_prelu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    struct onnx_value *x = onnx_input(r, n, 0), *c = onnx_input(r, n, 1);
+    struct shape s;
+    float *data = NULL;
+    int rc = onnx_want_activation(x, why);
+    if (rc || (rc = onnx_want_floats(c, "the slope", &data, &s, why)))
+        return rc;
+    int row = onnx_row(r, x).rank;
+    if (r->opset < 7 && s.rank == 1 && s.dim[0] != 1)
+        for (; s.rank < row; s.rank++)
+            s.dim[s.rank] = 1;
+    rc = operand_shape(r, x, c, &s, why);
+    if (!rc)
+        rc = import_operand(r, n, "prelu", s, data, false, why);
+    free(data);
+    return rc;
+}
+
+/* Any number of activations of one shape. */
+int onnx_import_sum(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    struct graph_node *l;
+    int from[GRAPH_INPUTS], count = (int)n->n_input, rc;
+    if (count == 2)
+        return import_zip(r, n, "add", why);
+    for (int i = 0; i < count; i++) {
+        struct onnx_value *v = onnx_input(r, n, (size_t)i);
+        if ((rc = onnx_want_activation(v, why)))
+            return rc;
+        if (!shape_equal(onnx_row(r, v), onnx_row(r, onnx_input(r, n, 0))))
+            return fail(why, E_UNSUPPORTED, "its inputs differ in shape; only two broadcast");
+        if ((rc = onnx_layer_of(r, v, &from[i], why)))
+            return rc;
+    }
+    if (count == 1) {
+        onnx_define_alias(r, n, onnx_input(r, n, 0));
+        return 0;
+    }
+    if ((rc = onnx_add(r, n, NULL, "add", from[0], &l, why)))
+        return rc;
+    memcpy(l->inputs, from, (size_t)count * sizeof from[0]);
+    l->input_count = count;
+    return onnx_added(r, n, why);
+}
