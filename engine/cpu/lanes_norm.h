@@ -7,6 +7,7 @@
 enum { CHUNK = 256, CHAINS = 4 };
 
 #define VEC(at) (*(const vec *)(at))
+#define UNROLL  _Pragma("GCC unroll 4")
 
 /* All ones in the lanes that have a row. */
 struct live {
@@ -37,8 +38,7 @@ INLINE vec chunk_sum(const float *x, int64_t pixels)
     vec sum[CHAINS] = {0};
     int64_t i = 0;
     for (; i + CHAINS <= pixels; i += CHAINS)
-        for (int k = 0; k < CHAINS; k++)
-            sum[k] += VEC(x + (i + k) * LANES);
+        UNROLL for (int k = 0; k < CHAINS; k++) sum[k] += VEC(x + (i + k) * LANES);
     for (; i < pixels; i++)
         sum[0] += VEC(x + i * LANES);
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
@@ -50,7 +50,8 @@ INLINE void chunk_differences(const float *x, int64_t pixels, vec pivot, vec *fi
     vec a[CHAINS] = {0}, b[CHAINS] = {0};
     int64_t i = 0;
     for (; i + CHAINS <= pixels; i += CHAINS)
-        for (int k = 0; k < CHAINS; k++) {
+        UNROLL for (int k = 0; k < CHAINS; k++)
+        {
             vec d = VEC(x + (i + k) * LANES) - pivot;
             a[k] += d;
             b[k] += d * d;
@@ -64,33 +65,53 @@ INLINE void chunk_differences(const float *x, int64_t pixels, vec pivot, vec *fi
     *second = (b[0] + b[1]) + (b[2] + b[3]);
 }
 
-/* Joins a chunk to the statistics of each lane that has a row. */
-static void stats_add(struct norm_stats s[LANES], const float *x, int64_t pixels, int live)
+/* Statistics of each lane, all over as many values. */
+struct lane_stats {
+    double count, mean[LANES], squares[LANES];
+};
+
+/* norm_join of a chunk, lane by lane. */
+static void stats_add(struct lane_stats *s, const float *x, int64_t pixels)
 {
+    float pivots[LANES], firsts[LANES], seconds[LANES];
+    double n = (double)pixels, share = n / (s->count + n), both = s->count * share;
     for (int part = 0; part < LANES; part += LANES_WIDTH) {
         vec pivot = chunk_sum(x + part, pixels) / (float)pixels, first, second;
         chunk_differences(x + part, pixels, pivot, &first, &second);
-        for (int l = 0; l < LANES_WIDTH && part + l < live; l++) {
-            double n = (double)pixels, off = (double)first[l] / n; /* what rounding left in the pivot */
-            s[part + l] = norm_join(s[part + l], (struct norm_stats){n, (double)pivot[l] + off,
-                                                                     (double)second[l] - off * off * n});
-        }
+        *(vec *)(pivots + part) = pivot;
+        *(vec *)(firsts + part) = first;
+        *(vec *)(seconds + part) = second;
     }
+    for (int l = 0; l < LANES; l++) {
+        double off = (double)firsts[l] * (1 / n), apart = (double)pivots[l] + off - s->mean[l];
+        s->squares[l] += (double)seconds[l] - off * (double)firsts[l] + apart * apart * both;
+        s->mean[l] += apart * share;
+    }
+    s->count += n;
 }
 
+static void stats_block(struct lane_stats *s, const float *x, int64_t pixels)
+{
+    for (int64_t i = 0; i < pixels; i += CHUNK)
+        stats_add(s, x + i * LANES, pixels - i < CHUNK ? pixels - i : CHUNK);
+}
+
+/* The lanes that have a row in the last block have seen one block more than the others. */
 static struct norm_stats lanes_stats(const struct call *c, int64_t k)
 {
     const struct norm *g = &c->g->norm;
-    struct norm_stats s[LANES] = {{0}};
-    for (int64_t n = 0; n < lanes_blocks(c->rows); n++) {
-        const float *x = (const float *)c->in[0] + channel_at(g, n, k);
-        int live = live_lanes(c->rows, n).count;
-        for (int64_t i = 0; i < g->inner; i += CHUNK)
-            stats_add(s, x + i * LANES, g->inner - i < CHUNK ? g->inner - i : CHUNK, live);
+    int64_t last = lanes_blocks(c->rows) - 1;
+    struct lane_stats full = {0};
+    struct norm_stats all = {0};
+    for (int64_t n = 0; n < last; n++)
+        stats_block(&full, (const float *)c->in[0] + channel_at(g, n, k), g->inner);
+    struct lane_stats more = full;
+    stats_block(&more, (const float *)c->in[0] + channel_at(g, last, k), g->inner);
+    for (int l = 0; l < LANES; l++) {
+        const struct lane_stats *s = last * LANES + l < c->rows ? &more : &full;
+        all = norm_join(all, (struct norm_stats){s->count, s->mean[l], s->squares[l]});
     }
-    for (int l = 1; l < LANES; l++)
-        s[0] = norm_join(s[0], s[l]);
-    return s[0];
+    return all;
 }
 
 /* ---- y = f((x - mean) scale + b [+ residual]) ---- */
@@ -157,6 +178,12 @@ static void lanes_batchnorm_train(const struct call *c, int64_t begin, int64_t e
 
 /* ---- back ---- */
 
+static __attribute__((noinline)) void apply_back(const struct map *map, const float *z, float *dy)
+{
+    for (int l = 0; l < LANES_WIDTH; l++)
+        dy[l] = formula_map_back(map, dy[l], map_slope(map) == SLOPE_OF_X ? z[l] : formula_map(map, z[l]));
+}
+
 /* The gradient before the function, whose argument is made again from x. */
 INLINE vec vec_dz(const struct map *map, struct norm_line line, vec dy, vec x)
 {
@@ -165,8 +192,8 @@ INLINE vec vec_dz(const struct map *map, struct norm_line line, vec dy, vec x)
         return (vec)((ivec)dy & ~(z <= 0));
     if (map->fn == MAP_RELU6)
         return (vec)((ivec)dy & ~((z <= 0) | (z >= 6)));
-    for (int l = 0; map->fn != MAP_IDENTITY && l < LANES_WIDTH; l++)
-        dy[l] = formula_map_back(map, dy[l], map_slope(map) == SLOPE_OF_X ? z[l] : formula_map(map, z[l]));
+    if (map->fn != MAP_IDENTITY)
+        apply_back(map, (float *)&z, (float *)&dy);
     return dy;
 }
 
@@ -178,7 +205,8 @@ INLINE void chunk_products(const float *dy, const float *x, int64_t pixels, stru
         vec a[CHAINS] = {0}, b[CHAINS] = {0};
         int64_t i = 0;
         for (; i + CHAINS <= pixels; i += CHAINS)
-            for (int k = 0; k < CHAINS; k++) {
+            UNROLL for (int k = 0; k < CHAINS; k++)
+            {
                 int64_t at = (i + k) * LANES + part;
                 vec dz = vec_dz(map, line, VEC(dy + at), VEC(x + at));
                 a[k] += dz;
