@@ -1,39 +1,6 @@
 /* Between the layouts: [N][size], and [N/16][size][16] with zeros for rows beyond N. Squares of LANES_WIDTH x
- * LANES_WIDTH values are transposed in registers. Included by lanes_*.c before lanes_other.h. */
-
-/* Element j of what the lower (bit s of the index clear) and the upper of two rows become when bit s of the row's index
- * and of the column's change places; a comes before b in a shuffle's numbering. */
-#define LOWER(j, s)    ((j) & (s) ? LANES_WIDTH + ((j) ^ (s)) : (j))
-#define UPPER(j, s)    ((j) & (s) ? LANES_WIDTH + (j) : (j) ^ (s))
-#define FOUR(of, j, s) of((j), s), of((j) + 1, s), of((j) + 2, s), of((j) + 3, s)
-#if LANES_WIDTH == 16
-#define ALL(of, s) FOUR(of, 0, s), FOUR(of, 4, s), FOUR(of, 8, s), FOUR(of, 12, s)
-#elif LANES_WIDTH == 8
-#define ALL(of, s) FOUR(of, 0, s), FOUR(of, 4, s)
-#else
-#define ALL(of, s) FOUR(of, 0, s)
-#endif
-
-/* One bit of the indices: pairs of rows s apart. */
-#define SWAP_BIT(v, s)                                                             \
-    for (int i = 0; i < LANES_WIDTH; i++)                                          \
-        if (!(i & (s))) {                                                          \
-            vec low = __builtin_shufflevector(v[i], v[i | (s)], ALL(LOWER, s));    \
-            v[i | (s)] = __builtin_shufflevector(v[i], v[i | (s)], ALL(UPPER, s)); \
-            v[i] = low;                                                            \
-        }
-
-INLINE void transpose(vec v[LANES_WIDTH])
-{
-    SWAP_BIT(v, 1)
-    SWAP_BIT(v, 2)
-#if LANES_WIDTH >= 8
-    SWAP_BIT(v, 4)
-#endif
-#if LANES_WIDTH >= 16
-    SWAP_BIT(v, 8)
-#endif
-}
+ * LANES_WIDTH values are transposed in registers. Included by lanes_*.c after
+ * lanes_product.h. */
 
 /* A square from rows `from_row` floats apart to rows `to_row` apart. */
 INLINE void transpose_square(const float *from, int64_t from_row, float *to, int64_t to_row)
