@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/backend_ops.h"
 #include "engine/cpu/lanes.h"
+#include "tests/bench/peak.h"
 
 struct timing {
     int C, H, W, K, kernel, stride, pad, dilation, groups, blocks;
@@ -60,51 +60,6 @@ static const struct {
     CASES(OP_WINOGRAD, winograds), CASES(OP_WINOGRAD_DX, winograds), CASES(OP_DENSE, denses),
     CASES(OP_DENSE_DX, denses),    CASES(OP_DENSE_DW, denses),
 };
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- the peak: independent multiply-adds in registers ---- */
-
-typedef float peak_vec __attribute__((vector_size(64)));
-
-#define PEAK_LOOP                                                          \
-    peak_vec a[12], x = (peak_vec){0} + 0.999f, y = (peak_vec){0} + 1e-3f; \
-    for (int i = 0; i < 12; i++)                                           \
-        a[i] = (peak_vec){0} + (float)i;                                   \
-    for (int n = 0; n < 1000000; n++)                                      \
-        for (int i = 0; i < 12; i++)                                       \
-            a[i] = a[i] * x + y;                                           \
-    for (int i = 1; i < 12; i++)                                           \
-        a[0] += a[i];                                                      \
-    return a[0][0];
-
-__attribute__((target("avx512f"), optimize("O3,fp-contract=fast"))) static float peak_512(void)
-{
-    PEAK_LOOP
-}
-__attribute__((target("avx2,fma"), optimize("O3,fp-contract=fast"))) static float peak_256(void)
-{
-    PEAK_LOOP
-}
-
-static double measure_peak(void)
-{
-    double best = 0;
-    volatile float keep = 0;
-    for (int i = 0; i < 20; i++) {
-        double begin = cpu_seconds();
-        keep = __builtin_cpu_supports("avx512f") ? peak_512() : peak_256();
-        double flops = 2.0 * 16 * 12 * 1e6 / (cpu_seconds() - begin);
-        best = flops > best ? flops : best;
-    }
-    (void)keep;
-    return best;
-}
 
 /* ---- one case ---- */
 
