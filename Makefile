@@ -172,6 +172,11 @@ lint:
 	@tests/lint/lint $(B)
 format:
 	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+# Ours beside other engines: tests/bench/engine says what it needs and which variables narrow it.
+.PHONY: bench-engine
+bench-engine:
+	@$(SUB) -s -j$(JOBS) $(B)/tests/bench/rates
+	@RATES=$(B)/tests/bench/rates tests/bench/engine
 size:
 	@tests/lint/size
 install: all
@@ -187,6 +192,7 @@ help:
 	@echo "make asan|tsan  the tests in a build with sanitizers"
 	@echo "make demo       everything from nothing: broker, training, scoring, answers checked"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
+	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
 	@echo "make install    to DESTDIR, prefix ($(prefix))"
 	@echo "make clean      removes $(BUILD_ROOT)"
