@@ -17,6 +17,7 @@ enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
     X(CONV_DW, "conv_dw")             /* dw [db]        dy x */                                         \
     X(WINOGRAD, "winograd")           /* y              x w [b]      (a conv by another way) */         \
     X(WINOGRAD_DX, "winograd_dx")     /* dx             dy w */                                         \
+    X(WINOGRAD_DW, "winograd_dw")     /* dw [db]        dy x */                                         \
     X(DENSE, "dense")                 /* y              x w [b] */                                      \
     X(DENSE_DX, "dense_dx")           /* dx             dy w */                                         \
     X(DENSE_DW, "dense_dw")           /* dw [db]        dy x */                                         \

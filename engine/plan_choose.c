@@ -14,7 +14,10 @@ static const struct {
 
 static enum op winograd_op(enum op op)
 {
-    return op == OP_CONV ? OP_WINOGRAD : op == OP_CONV_DX ? OP_WINOGRAD_DX : OPS;
+    return op == OP_CONV      ? OP_WINOGRAD
+           : op == OP_CONV_DX ? OP_WINOGRAD_DX
+           : op == OP_CONV_DW ? OP_WINOGRAD_DW
+                              : OPS;
 }
 
 /* Three by three taps, a pixel apart, each filter over all channels. */
@@ -24,12 +27,16 @@ static bool has_form(const struct window *win)
            win->dilation_w == 1 && win->groups == 1 && win->pad_top <= 2 && win->pad_left <= 2;
 }
 
-/* Whether Winograd takes less for `blocks` blocks at a time that go from in x (any) to out x P x Q. */
-static bool pays(int in, int out, int P, int Q, int blocks)
+/* Whether Winograd takes less for `blocks` blocks at a time. To weights, products go over vectors of channels. */
+static bool pays(enum op op, const struct window *win, int blocks)
 {
-    double pairs = (double)in * out, tiles = (double)blocks * ((P + 3) / 4) * ((Q + 3) / 4);
-    double direct = cost.multiply * 9 * pairs * blocks * P * Q;
-    return tiles * (cost.product * 36 * pairs + cost.input * in + cost.output * out) + cost.weight * pairs <
+    bool back = op == OP_WINOGRAD_DX;
+    int P = back ? win->H : win->P, Q = back ? win->W : win->Q, in = back ? win->K : win->C,
+        out = back ? win->C : win->K, channels = op == OP_WINOGRAD_DW ? (in + 15) / 16 * 16 : in;
+    double tiles = (double)blocks * ((P + 3) / 4) * ((Q + 3) / 4), pairs = (double)channels * out;
+    double direct = cost.multiply * 9 * in * out * blocks * P * Q;
+    return tiles * (cost.product * 36 * pairs + cost.input * channels + cost.output * out) +
+               cost.weight * pairs <
            direct;
 }
 
@@ -39,13 +46,8 @@ void plan_choose(struct plan *p, const struct backend *be)
     int blocks = (p->rows + p->lanes - 1) / p->lanes;
     for (int i = 0; p->lanes > 1 && i < p->count; i++) {
         struct step *s = &p->steps[i];
-        const struct window *win = &s->g.window;
         enum op op = winograd_op(s->op);
-        if (op == OPS || !kernels[op].run || !has_form(win))
-            continue;
-        bool back = op == OP_WINOGRAD_DX;
-        if (back ? pays(win->K, win->C, win->H, win->W, blocks)
-                 : pays(win->C, win->K, win->P, win->Q, blocks))
+        if (op != OPS && kernels[op].run && has_form(&s->g.window) && pays(op, &s->g.window, blocks))
             s->op = op;
     }
 }

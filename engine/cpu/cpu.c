@@ -29,6 +29,7 @@ static const struct kernel kernels[OPS] = {
     [OP_CONV_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},
     [OP_WINOGRAD] = {cpu_conv, NULL, cpu_conv_scratch}, /* one lane knows one way */
     [OP_WINOGRAD_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
+    [OP_WINOGRAD_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},
     [OP_DENSE] = {cpu_dense, NULL, NULL},
     [OP_DENSE_DX] = {cpu_dense_dx, NULL, NULL},
     [OP_DENSE_DW] = {cpu_dense_dw, cpu_dense_slices, NULL},

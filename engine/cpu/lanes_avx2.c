@@ -27,6 +27,8 @@
 
 #include "engine/cpu/lanes_winograd.h"
 
+#include "engine/cpu/lanes_winograd_dw.h"
+
 #include "engine/cpu/lanes_norm.h"
 
 #include "engine/cpu/lanes_update.h"

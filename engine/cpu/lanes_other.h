@@ -219,6 +219,7 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_CONV_DW] = {lanes_conv_dw, lanes_conv_dw_items, lanes_conv_dw_scratch},
     [OP_WINOGRAD] = {lanes_winograd, lanes_items, lanes_winograd_scratch, true},
     [OP_WINOGRAD_DX] = {lanes_winograd_dx, lanes_items, lanes_winograd_dx_scratch, true},
+    [OP_WINOGRAD_DW] = {lanes_winograd_dw, lanes_winograd_dw_items, lanes_winograd_dw_scratch, true},
     [OP_DENSE] = {lanes_dense, lanes_dense_items, NULL},
     [OP_DENSE_DX] = {lanes_dense_dx, lanes_dense_dx_items, lanes_dense_dx_scratch},
     [OP_DENSE_DW] = {lanes_dense_dw, lanes_dense_dw_items, lanes_dense_dw_scratch},

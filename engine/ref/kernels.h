@@ -382,6 +382,7 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_CONV_DW] = {ref_conv_dw, NULL, ref_conv_dw_scratch},
     [OP_WINOGRAD] = {ref_conv, NULL, NULL},
     [OP_WINOGRAD_DX] = {ref_conv_dx, NULL, ref_conv_dx_scratch},
+    [OP_WINOGRAD_DW] = {ref_conv_dw, NULL, ref_conv_dw_scratch},
     [OP_DENSE] = {ref_dense, NULL, NULL},
     [OP_DENSE_DX] = {ref_dense_dx, NULL, NULL},
     [OP_DENSE_DW] = {ref_dense_dw, NULL, NULL},

@@ -57,8 +57,8 @@ static const struct {
         op, table, sizeof(table) / sizeof *(table) \
     }
     CASES(OP_CONV, convs),         CASES(OP_CONV_DX, convs),         CASES(OP_CONV_DW, convs),
-    CASES(OP_WINOGRAD, winograds), CASES(OP_WINOGRAD_DX, winograds), CASES(OP_DENSE, denses),
-    CASES(OP_DENSE_DX, denses),    CASES(OP_DENSE_DW, denses),
+    CASES(OP_WINOGRAD, winograds), CASES(OP_WINOGRAD_DX, winograds), CASES(OP_WINOGRAD_DW, winograds),
+    CASES(OP_DENSE, denses),       CASES(OP_DENSE_DX, denses),       CASES(OP_DENSE_DW, denses),
 };
 
 /* ---- one case ---- */

@@ -230,6 +230,7 @@ static const struct op_case cases[] = {
     WINOGRAD_CASES(OP_WINOGRAD, 3e-5),
     {"conv and relu", OP_WINOGRAD, WINOGRAD(3, 5, 6, 4, 1, 1, 1, 1), 0, 3e-5, PLAIN},
     WINOGRAD_CASES(OP_WINOGRAD_DX, 3e-5),
+    WINOGRAD_CASES(OP_WINOGRAD_DW, 3e-5),
     DENSE_CASES(OP_DENSE, 1e-5),
     DENSE_CASES(OP_DENSE_DX, 1e-5),
     DENSE_CASES(OP_DENSE_DW, 1e-5),
@@ -314,6 +315,7 @@ static struct sizes conv_sizes(const struct op_case *t, int64_t n)
     case OP_WINOGRAD_DX:
         return (struct sizes){{x}, {y, f}};
     case OP_CONV_DW:
+    case OP_WINOGRAD_DW:
         return (struct sizes){{f, w->K}, {y, x}};
     case OP_MAXPOOL:
     case OP_AVGPOOL:
@@ -546,7 +548,7 @@ static void lane_uncopy(const float *y, float *x, int64_t n, int64_t row, int ro
 
 static bool sums_over_rows(enum op op)
 {
-    return op == OP_CONV_DW || op == OP_DENSE_DW;
+    return op == OP_CONV_DW || op == OP_WINOGRAD_DW || op == OP_DENSE_DW;
 }
 
 /* Runs c at sixteen lanes and brings its outputs back to rows. TO and FROM_LANES change the layout themselves. */
@@ -643,7 +645,7 @@ static void check_case(const struct kernel *lanes, struct backend *cpu, struct b
 
 static bool sums_into_parameters(enum op op)
 {
-    return op == OP_CONV_DW || op == OP_DENSE_DW || op == OP_ZIP_DW || is_update(op);
+    return op == OP_CONV_DW || op == OP_WINOGRAD_DW || op == OP_DENSE_DW || op == OP_ZIP_DW || is_update(op);
 }
 
 static bool only_assigns(enum op op)
