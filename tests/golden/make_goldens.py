@@ -6,13 +6,12 @@
 Weights and inputs are a formula of their index, so that only answers are stored: logits, loss, every gradient,
 the loss of each of ten steps of SGD at lr 0.001 and momentum 0.9, and the weights after them.
 """
-import json
 import os
-import struct
 
-import numpy
 import torch
 import torch.nn.functional as F
+
+from goldens import values, weight_values, write
 
 ROWS, STEPS = 8, 10
 SHAPES = {
@@ -24,24 +23,8 @@ SHAPES = {
 }
 
 
-def values(tensor, n):
-    """n floats in [-0.5, 0.5): 24 bits of a multiplicative hash of the index."""
-    i = numpy.arange(n, dtype=numpy.uint64)
-    h = (i * 2654435761 + tensor * 40503 + 12345) & 0xffffffff
-    h = ((h ^ (h >> numpy.uint64(15))) * 2246822519) & 0xffffffff
-    h = h ^ (h >> numpy.uint64(13))
-    return ((h >> numpy.uint64(8)).astype(numpy.float64) / 2**24 - 0.5).astype(numpy.float32)
-
-
 def weights():
-    """Scaled by 2^-k, the power of two nearest below 2 / sqrt(fan_in): exact in float32."""
-    out = {}
-    for t, (name, shape) in enumerate(SHAPES.items()):
-        n = int(numpy.prod(shape))
-        fan_in = int(numpy.prod(shape[1:])) if len(shape) > 1 else 64
-        scale = 2.0 ** numpy.floor(numpy.log2(2 / numpy.sqrt(fan_in)))
-        out[name] = torch.tensor((values(t, n) * numpy.float32(scale)).reshape(shape)).requires_grad_()
-    return out
+    return {name: torch.tensor(weight_values(t, shape)).requires_grad_() for t, (name, shape) in enumerate(SHAPES.items())}
 
 
 def forward(w, x):
@@ -50,18 +33,6 @@ def forward(w, x):
     x = F.relu(F.linear(x, w['dense1.weight'], w['dense1.bias']))
     x = F.relu(F.linear(x, w['dense2.weight'], w['dense2.bias']))
     return F.linear(x, w['dense3.weight'], w['dense3.bias'])
-
-
-def write(path, tensors, metadata):
-    header, data = {'__metadata__': metadata}, b''
-    for name, t in tensors.items():
-        a = numpy.ascontiguousarray(t.detach().numpy(), dtype='<f4')
-        header[name] = {'dtype': 'F32', 'shape': list(a.shape), 'data_offsets': [len(data), len(data) + a.nbytes]}
-        data += a.tobytes()
-    text = json.dumps(header).encode()
-    text += b' ' * (-len(text) % 8)
-    with open(path, 'wb') as f:
-        f.write(struct.pack('<Q', len(text)) + text + data)
 
 
 torch.set_num_threads(1)
