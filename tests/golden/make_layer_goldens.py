@@ -83,9 +83,6 @@ BETWEEN = [
      lambda n, x: F.avg_pool2d(x, (2, 3), (2, 3), 1, ceil_mode=True)),
     ('global_avgpool', '  - global_avgpool\n', lambda n, x: x.mean((2, 3))),
     ('global_maxpool', '  - global_maxpool\n', lambda n, x: x.amax((2, 3))),
-    ('batchnorm', '  - batchnorm\n', lambda n, x: n.norm(x)),
-    ('batchnorm and relu', '  - batchnorm: {activation: relu, momentum: 0.25, epsilon: 0.001}\n',
-     lambda n, x: F.relu(n.norm(x, momentum=0.25, eps=0.001))),
     ('conv, stride over kernel', '  - conv: {filters: 5, kernel: 2, stride: 3, bias: false, activation: tanh}\n',
      lambda n, x: torch.tanh(n.conv(x, 5, 2, 'conv2', bias=False, stride=3))),
     ('conv, padding, stride', '  - conv: {filters: 5, kernel: [3, 2], stride: [2, 1], padding: [1, 0, 2, 1]}\n',
@@ -100,6 +97,24 @@ BETWEEN = [
     ('mul', '  - mul: {shape: [4, 1, 1]}\n', lambda n, x: x * n.param('mul1.operand', (4, 1, 1))),
     ('div', '  - sigmoid\n  - div: {shape: [4, 6, 7], first: true}\n',
      lambda n, x: n.param('div1.operand', (4, 6, 7)) / torch.sigmoid(x)),
+    ('transpose', '  - transpose: {perm: [2, 0, 1]}\n  - tanh\n', lambda n, x: torch.tanh(x.permute(0, 3, 1, 2))),
+    ('reshape', '  - reshape: {shape: [2, -1]}\n  - transpose\n', lambda n, x: x.reshape(ROWS, 2, -1).transpose(1, 2)),
+    ('squeeze, unsqueeze', '  - unsqueeze: {axes: [0, 2]}\n  - squeeze: {axes: [0]}\n  - tanh\n',
+     lambda n, x: torch.tanh(x.unsqueeze(2))),
+    ('slice', '  - slice: {starts: [1, -1, 0], ends: [4, -9, 9], steps: [1, -1, 2]}\n',
+     lambda n, x: x[:, 1:4, :, ::2].flip(2)),
+    ('gather', '  - gather: {axis: 0, indices: [3, 0, 3, -1]}\n  - tanh\n',
+     lambda n, x: torch.tanh(x[:, [3, 0, 3, -1]])),
+    ('pad', '  - pad: {pads: [0, 1, 2, 0, 0, 1], value: 0.5}\n  - tanh\n',
+     lambda n, x: torch.tanh(F.pad(x, (2, 1, 1, 0), value=0.5))),
+    ('pad, edge', '  - pad: {pads: [0, 1, 2, 0, 0, 1], mode: edge}\n  - tanh\n',
+     lambda n, x: torch.tanh(F.pad(x, (2, 1, 1, 0), mode='replicate'))),
+    ('pad, reflect', '  - pad: {pads: [0, 1, 2, 0, 0, 1], mode: reflect}\n  - tanh\n',
+     lambda n, x: torch.tanh(F.pad(x, (2, 1, 1, 0), mode='reflect'))),
+    ('reduce_mean', '  - reduce_mean: {axes: [1, 2]}\n', lambda n, x: x.mean((2, 3))),
+    ('reduce_sum', '  - reduce_sum: {axes: [0], keepdims: false}\n', lambda n, x: x.sum(1)),
+    ('reduce_max', '  - reduce_max: {axes: [1]}\n', lambda n, x: x.amax(2)),
+    ('reduce_min', '  - reduce_min: {axes: [0, 2]}\n', lambda n, x: x.amin((1, 3))),
 ]
 
 
@@ -114,6 +129,17 @@ def gate(n, x):
     a = n.conv(x, 4, 1, 'a')
     b = torch.sigmoid(n.conv(a, 4, (5, 6), 'b'))
     return n.dense(a * b / (b + n.param('add1.operand', (1, 1, 1))) - b, 3)
+
+
+def concat(n, x):
+    a = n.conv(x, 3, 1, 'a')
+    b = torch.tanh(n.conv(a, 1, 1, 'b'))
+    return n.dense(torch.cat((torch.cat((b, a, b), 1), torch.cat((a, a[:, [0]], b), 1)), 3), 3)
+
+
+def choices(n, x):
+    a = n.conv(x, 4, 1)
+    return n.dense(a * a.argmax(1, True) + a * a.argmin(3, True), 3)
 
 
 def residual(n, x):
@@ -138,6 +164,22 @@ WHOLE = [
      '  - {mul: , name: ab, from: [a, b]}\n'
      '  - {add: {shape: [1, 1, 1]}, from: [b]}\n'
      '  - {div: , from: [ab, add1]}\n  - {sub: , from: [div1, b]}\n' + LAST, gate, 'cross_entropy'),
+    ('concat', (2, 4, 3),
+     '  - {conv: {filters: 3, kernel: 1}, name: a}\n  - {conv: {filters: 1, kernel: 1, activation: tanh}, name: b}\n'
+     '  - {concat: , from: [b, a, b], name: c}\n  - {slice: {starts: [0], ends: [1]}, from: [a], name: s}\n'
+     '  - {concat: {axis: 0}, from: [a, s, b], name: d}\n  - {concat: {axis: -1}, from: [c, d]}\n' + LAST, concat,
+     'cross_entropy'),
+    ('argmax, argmin', (2, 4, 6),
+     '  - conv: {filters: 4, kernel: 1}\n  - {argmax: {axis: 0}, name: a}\n'
+     '  - {argmin: {axis: 2}, from: [conv1], name: b}\n'
+     '  - {mul: , from: [conv1, a], name: ax}\n  - {mul: , from: [conv1, b], name: bx}\n'
+     '  - {add: , from: [ax, bx]}\n' + LAST, choices, 'cross_entropy'),
+    ('batchnorm', (2, 5, 6), '  - conv: {filters: 4, kernel: 2, padding: 1, bias: false}\n  - batchnorm\n' + LAST,
+     lambda n, x: n.dense(n.norm(n.conv(x, 4, 2, bias=False, padding=1)), 3), 'cross_entropy'),
+    ('batchnorm and relu', (2, 5, 6),
+     '  - conv: {filters: 4, kernel: 2, bias: false}\n'
+     '  - batchnorm: {activation: relu, momentum: 0.25, epsilon: 0.001}\n' + LAST,
+     lambda n, x: n.dense(F.relu(n.norm(n.conv(x, 4, 2, bias=False), momentum=0.25, eps=0.001)), 3), 'cross_entropy'),
     ('residual block of ResNet', (3, 8, 8),
      '  - conv: {filters: 4, kernel: 3, padding: 1, bias: false}\n'
      '  - batchnorm: {activation: relu}\n'
