@@ -76,6 +76,23 @@ static bool takes_over(const struct plan *p, int i)
     return true;
 }
 
+/* May y = x, step i, which nothing adds to, be another name of x? When nothing that has become x's memory is
+ * written as long as y is read. */
+static bool renames(const struct plan *p, int i)
+{
+    const struct step *copy = &p->steps[i];
+    int x = plan_root(p, copy->in[0]);
+    bool written = false;
+    for (int j = i + 1; j < p->count; j++) {
+        for (int k = 0; k < OP_OUT; k++)
+            written = written || (p->steps[j].out[k].id && plan_root(p, p->steps[j].out[k]) == x);
+        for (int k = 0; written && k < OP_IN; k++)
+            if (p->steps[j].in[k].id == copy->out[0].id)
+                return false;
+    }
+    return true;
+}
+
 void plan_alias_copies(struct plan *p)
 {
     bool *keep = calloc((size_t)p->count + 1, sizeof *keep);
@@ -85,7 +102,7 @@ void plan_alias_copies(struct plan *p)
         const struct step *s = &p->steps[i];
         struct plan_value *y = &p->values[s->out[0].id];
         keep[i] = s->op != OP_COPY || s->add || y->store != STORE_ACTIVATION ||
-                  (y->writers != 1 && !takes_over(p, i));
+                  !(y->writers == 1 ? renames(p, i) : takes_over(p, i));
         if (!keep[i])
             y->alias = plan_root(p, s->in[0]);
     }
