@@ -1,6 +1,6 @@
 /* Every optimiser on ref64, the double build of the reference, against its formula written out: decay, clipping,
  * micro-batches' sums, three steps. The table is walked: one without a case fails. Then what they refuse, and
- * their state. Answers of PyTorch: golden_test.c. */
+ * their state. Answers of PyTorch: training_golden_test.c. */
 #include "engine/loss.h"
 #include "engine/net.h"
 #include "engine/net_inside.h"

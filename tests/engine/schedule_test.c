@@ -1,5 +1,5 @@
 /* Learning-rate schedules by hand: ends, middles, warm-up before each, what is refused. Whole curves of PyTorch are
- * in goldens_test.c. */
+ * in training_golden_test.c. */
 #include "engine/schedule.h"
 
 #include <setjmp.h>
