@@ -90,19 +90,36 @@ int net_save(struct net *net, struct graph *g, struct fail *why)
 
 /* ---- the plan in words ---- */
 
+static void print_memory(const struct net *net, FILE *out)
+{
+    char text[32];
+    for (int i = 0; i < STORES; i++) {
+        size_t elements = i == STORE_ACTIVATION ? net->activations : net->elements[i];
+        if (elements)
+            fprintf(out, "%s %s, ", plan_store_name((enum store)i),
+                    plan_bytes_text((double)elements * (double)net->be->ops->element, text, sizeof text));
+    }
+    fprintf(out, "scratch %s; ", plan_bytes_text((double)net->scratch, text, sizeof text));
+    fprintf(out, "in all %s\n", plan_bytes_text((double)net_memory(net), text, sizeof text));
+}
+
 void net_print_plan(const struct net *net, FILE *out)
 {
-    fprintf(out, "%s\ninfer: %d steps, %.1f MB of activations a thread, %.2f MFLOP a row\n",
-            backend_describe(net->be), net->infer.count,
-            (double)net->infer.activations * (double)net->be->ops->element / 1e6,
-            graph_flops(net->graph) / 1e6);
-    plan_print(&net->infer, net->graph, out);
+    static const char *const modes[] = {
+        [NET_INFER] = "inference", [NET_TRAIN] = "training", [NET_EXPLAIN] = "saliency"};
+    const struct plan *train = &net->train, *infer = &net->infer;
+    fprintf(out, "%s\nnetwork %.6f GFLOP a row, forward\n", backend_describe(net->be),
+            graph_flops(net->graph) / 1e9);
+    fprintf(out, "%s, %d lane%s, shards of %d rows\n",
+            modes[net->o.mode == NET_EXPLAIN ? NET_EXPLAIN : NET_INFER], infer->lanes,
+            infer->lanes > 1 ? "s" : "", infer->rows);
+    plan_print(infer, net->graph, net->be, out);
     if (net->o.mode == NET_TRAIN) {
-        fprintf(out, "train: %d steps, %.1f MB of activations\n", net->train.count,
-                (double)net->train.activations * (double)net->be->ops->element / 1e6);
-        plan_print(&net->train, net->graph, out);
+        fprintf(out, "%s, %d lane%s, all rows in every step\n", modes[NET_TRAIN], train->lanes,
+                train->lanes > 1 ? "s" : "");
+        plan_print(train, net->graph, net->be, out);
     }
-    fprintf(out, "memory: %.1f MB\n", (double)net_memory(net) / 1e6);
+    print_memory(net, out);
 }
 
 size_t net_memory(const struct net *net)
@@ -125,8 +142,8 @@ void net_digest(const struct net *net, char out[65])
         return;
     fprintf(f, "%s, %d and %d lanes\nrows %d\n", net->be->arithmetic, net->infer.lanes, net->train.lanes,
             net->o.max_rows);
-    plan_print(&net->infer, net->graph, f);
-    plan_print(&net->train, net->graph, f);
+    plan_list(&net->infer, net->graph, f);
+    plan_list(&net->train, net->graph, f);
     fclose(f);
     EVP_Digest(text, size, hash, &length, EVP_sha256(), NULL);
     for (unsigned i = 0; i < length && i < 32; i++)

@@ -210,33 +210,6 @@ void plan_run(struct backend *be, const struct plan *p, const struct memory *m, 
     }
 }
 
-static void print_value(const struct plan *p, struct value v, FILE *out)
-{
-    char text[64];
-    static const char *const stores[STORES] = {"",       "input ",    "output ", "param ",
-                                               "state ", "gradient ", "choice ", "dinput "};
-    const struct plan_value *named = &p->values[v.id], *held = &p->values[plan_root(p, v)];
-    fprintf(out, " %s%s@%zu", stores[held->store], shape_text(named->row, text, sizeof text), held->at);
-}
-
-void plan_print(const struct plan *p, const struct graph *g, FILE *out)
-{
-    for (int i = 0; i < p->count; i++) {
-        const struct step *s = &p->steps[i];
-        fprintf(out, "%3d %-12s %-13s by %d rows:", i, g->nodes[s->node].name, op_name(s->op), s->rows);
-        for (int k = 0; k < OP_OUT; k++)
-            if (s->out[k].id)
-                print_value(p, s->out[k], out);
-        fputs(s->add ? " +=" : " =", out);
-        for (int k = 0; k < OP_IN; k++)
-            if (s->in[k].id)
-                print_value(p, s->in[k], out);
-        if (s->g.map.fn)
-            fprintf(out, ", fn %d", s->g.map.fn);
-        fputc('\n', out);
-    }
-}
-
 void plan_free(struct plan *p)
 {
     free(p->values);

@@ -117,7 +117,16 @@ void plan_call(const struct plan *p, const struct step *s, const struct memory *
 /* One step after another over all rows, for backends with nothing better. */
 void plan_run(struct backend *be, const struct plan *p, const struct memory *m, const struct span *s);
 
-void plan_print(const struct plan *p, const struct graph *g, FILE *out);
+/* ---- plan_print.c ---- */
+double
+plan_step_flops(const struct step *s); /* multiplications and additions of a row; 0: too few to count */
+const char *plan_store_name(enum store store);
+const char *plan_bytes_text(double bytes, char *out, size_t size); /* "1.2 MiB"; returns out */
+/* For people: steps with kernels, shapes, arithmetic and memory. */
+void plan_print(const struct plan *p, const struct graph *g, const struct backend *be, FILE *out);
+/* All that decides bits, for the plan's digest. */
+void plan_list(const struct plan *p, const struct graph *g, FILE *out);
+
 void plan_free(struct plan *p);
 
 #endif

@@ -151,6 +151,7 @@ static const struct line lines[] = {
     {"inspect @/net.yaml", 0, "", "parameters   15"},
     {"inspect @/net.yaml --json", 0, "", "\"parameters\":15"},
     {"inspect @/net.yaml --plan --batch 3", 0, "", "plan for 3 rows"},
+    {"inspect @/net.yaml --plan", 0, "", "GFLOP a row"},
     {"inspect @/key.yaml", 3, "key.yaml:1:", ""},
     {"inspect @/net.yaml -c x", 2, "reads no configuration", ""},
 
