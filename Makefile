@@ -43,7 +43,7 @@ TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 # Programs that time parts; built one by one: make build/release/tests/bench/kernels
 BENCHES    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-FUZZ_TARGETS := record onnx safetensors yaml
+FUZZ_TARGETS := record image onnx safetensors yaml
 # Told before the first compiler error: what is missing. The goals that install or need nothing go on.
 MISSING := $(shell tests/setup build --print)
 FREE    := setup test asan tsan demo help clean lint format size fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
@@ -114,6 +114,9 @@ FUZZ_RECORD  := tests/fuzz/record_fuzz.c engine/fail.c engine/tensor.c worker/se
 $(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 # The readers of models, with all of the engine that they need: no kernels.
+FUZZ_IMAGE   := tests/fuzz/image_fuzz.c engine/fail.c engine/tensor.c $(wildcard worker/codec/image*.c)
+$(B)/image_fuzz: $(call OBJ,$(FUZZ_IMAGE))
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 FUZZ_READERS := $(wildcard engine/files/*.c engine/layers/*.c) $(addprefix engine/,fail.c tensor.c graph.c rng.c setting.c \
                 setting_print.c setting_read.c $(notdir $(wildcard engine/recorder*.c engine/nest*.c engine/plan*.c)) op.c)
 FUZZ_OBJ     := $(call OBJ,$(wildcard $(FUZZ_READERS))) $(patsubst %.proto,$(B)/%.pb-c.o,$(PROTO))

@@ -6,7 +6,7 @@
 
 #include "worker/stream/clock.h"
 
-enum { ROW_BYTES = 48, CLASS_BYTES = 10, RECORD_BYTES = 1024, ERROR_BYTES = 64 };
+enum { ROW_BYTES = 48, CLASS_BYTES = 10, RECORD_BYTES = 1024, ERROR_BYTES = 128 };
 
 static int classes_of(const struct served *s)
 {
@@ -83,6 +83,36 @@ memory:
     return fail(why, E_MEMORY, "an answer of %lld rows", (long long)q->rows);
 }
 
+static int notes_make(struct answer *a, struct batch *b, struct fail *why)
+{
+    if (!a->notes && a->rows)
+        a->notes = region_zalloc(&b->mem, (size_t)a->rows * sizeof *a->notes);
+    return a->notes || !a->rows ? 0 : fail(why, E_MEMORY, "the errors of %lld rows", (long long)a->rows);
+}
+
+/* An answer is larger than a limit that was checked by at most this error a row. */
+int answer_refuse_row(struct answer *a, struct batch *b, int64_t i, enum row_status status, const char *error,
+                      struct fail *why)
+{
+    size_t size = strnlen(error, ERROR_BYTES);
+    int rc = notes_make(a, b, why);
+    if (rc)
+        return rc;
+    a->statuses[i] = (uint8_t)status;
+    a->notes[i] = region_copy(&b->mem, error, size);
+    return a->notes[i] ? 0 : fail(why, E_MEMORY, "the error of a row");
+}
+
+int answer_refuse(struct answer *a, struct batch *b, enum row_status status, const char *error,
+                  struct fail *why)
+{
+    int rc = notes_make(a, b, why);
+    memset(a->statuses, status, (size_t)a->rows);
+    for (int64_t i = 0; !rc && i < a->rows; i++)
+        a->notes[i] = error;
+    return rc;
+}
+
 /* What the metrics gain when the answer is committed. */
 static int count_rows(const struct answer *a, struct batch *b, struct fail *why)
 {
@@ -115,7 +145,7 @@ static void put_rows(const struct answer *a, struct bytes *to, struct class_scor
             row.label = best.label;
             row.score = best.score;
         } else {
-            row.error = a->note;
+            row.error = a->notes[i];
         }
         prediction_row(to, &row);
     }

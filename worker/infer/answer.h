@@ -17,7 +17,8 @@ struct answer {
     float *outputs;    /* [rows][outputs of the net]; zero where a row was not scored */
     float *saliency;   /* [rows][input of the net], as outputs; NULL: not asked for */
     uint8_t *statuses; /* [rows] of enum row_status */
-    const char *note;  /* the error of rows that are not OK */
+    const char **
+        notes; /* [rows] the errors of rows that are not OK, in the batch's memory or static; NULL: all are OK */
     int32_t top_k;
     bool return_outputs;
     int64_t received_us, started_us, compute_us; /* monotonic; duration */
@@ -27,6 +28,12 @@ struct answer {
  * `limit` bytes; nothing is taken then but memory of the batch. */
 int answer_new(struct answer **out, struct batch *b, const struct record *r, const struct inference *request,
                const struct served *served, const char *variant, size_t limit, struct fail *why);
+/* Row i is answered with this status and error, which is copied. */
+int answer_refuse_row(struct answer *a, struct batch *b, int64_t i, enum row_status status, const char *error,
+                      struct fail *why);
+/* All rows, with a static text. */
+int answer_refuse(struct answer *a, struct batch *b, enum row_status status, const char *error,
+                  struct fail *why);
 /* Appends the Prediction to the batch's outputs. `scratch` is any buffer, reused. */
 int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch, const char *worker,
                   struct fail *why);

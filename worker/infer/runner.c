@@ -11,13 +11,13 @@
 #include "worker/codec/model_spec.h"
 #include "worker/infer/answer.h"
 #include "worker/infer/explain.h"
+#include "worker/infer/rows.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
 
 enum { IDLE_MS = 100, BATCHES_OF_BYTES = 8 }; /* a transaction's bytes come from several batches */
 
 static const char NOT_IN_THIS_VERSION[] = "not in this version";
-static const char NON_FINITE[] = "the input holds values that are not finite";
 static const char EXPIRED[] = "the deadline had passed";
 
 struct runner {
@@ -32,6 +32,7 @@ struct runner {
     int64_t rows;                /* in it */
     int64_t began_us;            /* when its first record came */
     struct bytes scratch;
+    struct row_memory memory;      /* images are decoded in it */
     struct infer_metrics *metrics; /* NULL: nobody counts */
     struct model_metrics *unknown; /* counts records that name no model */
     struct model_metrics *model;   /* of the record at hand */
@@ -71,33 +72,29 @@ static int flush(void *runner, struct served *s, struct fail *why)
     return 0;
 }
 
-/* Copies the rows of a tensor into the net's input; a row that may not be scored gets its status instead. */
-static int place_rows(struct runner *r, struct served *s, struct answer *a, const struct tensor_view *t,
+/* Writes the rows of a request into the net's input; a row that may not be scored gets its status instead. */
+static int place_rows(struct runner *r, struct served *s, struct answer *a, const struct inference *q,
                       struct fail *why)
 {
-    bool reject = r->settings->inference_non_finite == NON_FINITE_REJECT;
-    size_t row_size = a->rows ? t->data.size / (size_t)a->rows : 0;
-    int64_t floats = net_input_size(s->net);
-    for (int64_t i = 0; i < a->rows; i++) {
-        int rc = s->rows == s->max_rows ? flush(r, s, why) : 0;
-        if (rc)
-            return rc;
-        float *to = net_input(s->net) + s->rows * floats;
-        int64_t bad = normalise_row(&s->model->normalise, t->dtype, t->data.data + (size_t)i * row_size, to);
-        if (bad && reject) {
-            a->statuses[i] = ROW_BAD_INPUT;
-            a->note = NON_FINITE;
-        } else {
+    struct rows rows;
+    struct fail bad;
+    int rc =
+        rows_open(&rows, q, s->model, (enum non_finite)r->settings->inference_non_finite, &r->memory, why);
+    for (int64_t i = 0; !rc && i < a->rows; i++) {
+        if (s->rows == s->max_rows && (rc = flush(r, s, why)))
+            break;
+        int status = rows_next(&rows, net_input(s->net) + s->rows * net_input_size(s->net), &bad);
+        if (status == ROW_OK) {
             s->places[s->rows++] = (struct place){a, i};
+        } else if (status > 0) {
+            fail_prefix(&bad, "%s", fail_name(bad.code));
+            rc = answer_refuse_row(a, r->batch, i, (enum row_status)status, bad.text, why);
+        } else {
+            *why = bad;
+            rc = status;
         }
     }
-    return 0;
-}
-
-static void refuse_rows(struct answer *a, enum row_status status, const char *note)
-{
-    memset(a->statuses, status, (size_t)a->rows);
-    a->note = note;
+    return rc;
 }
 
 /* ---- verdicts ---- */
@@ -180,11 +177,9 @@ static int accept(struct runner *r, const struct record *record, const struct in
     r->last = a;
     r->rows += a->rows;
     if (q->deadline_at && clock_ms() > q->deadline_at)
-        refuse_rows(a, ROW_EXPIRED, EXPIRED);
-    else if (q->kind == PAYLOAD_IMAGES)
-        refuse_rows(a, ROW_BAD_INPUT, NOT_IN_THIS_VERSION);
+        rc = answer_refuse(a, r->batch, ROW_EXPIRED, EXPIRED, why);
     else
-        rc = place_rows(r, s, a, &q->tensor, why);
+        rc = place_rows(r, s, a, q, why);
     return rc;
 }
 
@@ -327,5 +322,6 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
         sink_put(sink, &r.batch, &ignored); /* back to the pool, with nothing in it */
     }
     bytes_free(&r.scratch);
+    row_memory_free(&r.memory);
     return rc;
 }
