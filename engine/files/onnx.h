@@ -4,13 +4,14 @@
  *   onnx_read.c          the model around the operators: input, output, order
  *   onnx_values.c        what names stand for, the layers that are added
  *   onnx_operators.c     one row an operator: ONNX node -> layer
- *   onnx_activations.c, onnx_linear.c, onnx_arith.c, onnx_windows.c, onnx_norm.c,
+ *   onnx_activations.c, onnx_linear.c, onnx_arith.c, onnx_conv.c, onnx_pools.c (onnx_windows.h),
+ *   onnx_pad.c, onnx_norm.c,
  *   onnx_shapes.c, onnx_axes.c   families of operators
  *   onnx_patterns.c      functions that are several nodes, both ways
  *   onnx_fold.c, onnx_fold_float.c   nodes that are computed while the file is read
  *   onnx_meta.c          labels, preprocessing and metadata, both ways
  *   onnx_write.c         the model around the layers
- *   onnx_layers.c        one row a layer: layer -> ONNX nodes */
+ *   onnx_layers.c, onnx_layers_axes.c   one row a layer: layer -> ONNX nodes */
 #ifndef ENGINE_FILES_ONNX_H
 #define ENGINE_FILES_ONNX_H
 
@@ -90,8 +91,8 @@ struct onnx_value {
     struct shape view;               /* of one row */
     bool trained;                    /* of a constant: an initialiser, not computed in the file */
     bool named;                      /* a parameter is called after it */
-    bool padded;                     /* by zeros that the window that reads it has to take over */
-    int64_t pads[4];                 /* top, left, bottom, right */
+    bool padded;     /* by zeros, which the window that reads it may take over; not viewed then */
+    int64_t pads[4]; /* top, left, bottom, right */
 };
 
 /* A constant computed while reading. */
@@ -146,11 +147,13 @@ void onnx_set_view(const struct onnx_reader *r, struct onnx_value *v, struct sha
 /* Adds the layer that makes a row of this shape; node may be NULL. */
 int onnx_add_view(struct onnx_reader *r, const Onnx__NodeProto *node, int input, struct shape row,
                   struct fail *why);
-/* The layer an activation comes from, after a layer was added for its view where one is due. */
+/* The layer an activation comes from, after a layer was added for its padding or its view where one is due. */
 int onnx_layer_of(struct onnx_reader *r, struct onnx_value *v, int *layer, struct fail *why);
 /* Adds a layer named after the node, or after its weights ("conv1" of "conv1.weight"). */
 int onnx_add(struct onnx_reader *r, const Onnx__NodeProto *node, const struct onnx_value *weights,
              const char *type, int input, struct graph_node **out, struct fail *why);
+/* Settings against their table and the shape rule, of the last layer. */
+int onnx_shape_last(struct onnx_reader *r, struct fail *why);
 /* Checks the settings against their table, runs the shape rule and defines output 0. */
 int onnx_added(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 /* Sets a parameter of the last layer, called after the value when that is possible. */
@@ -220,6 +223,7 @@ int onnx_import_view(struct onnx_reader *r, const Onnx__NodeProto *n, struct fai
 int onnx_read_perm(const Onnx__NodeProto *n, int rank, int64_t *perm, struct fail *why);
 struct onnx_slice {
     int count;
+    bool stepped; /* the file gives steps */
     int64_t axis[SHAPE_DIMS], start[SHAPE_DIMS], end[SHAPE_DIMS], step[SHAPE_DIMS];
 };
 /* Axes are within -rank .. rank - 1, as written. */
@@ -227,6 +231,15 @@ int onnx_read_slice(const struct onnx_reader *r, const Onnx__NodeProto *n, int r
                     struct fail *why);
 /* `bound` as a place in 0 .. size, or -1 .. size - 1 for negative steps. */
 int64_t onnx_slice_bound(int64_t bound, int64_t size, int64_t step);
+
+int onnx_add_transpose(struct onnx_reader *r, const Onnx__NodeProto *node, int input, const int64_t *perm,
+                       int rank, struct fail *why);
+int onnx_import_arg(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_concat(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_gather(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_reduce(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_slice(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_transpose(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
 
 /* ---- onnx_activations.c ---- */
 
@@ -244,8 +257,12 @@ int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const s
 
 /* ---- onnx_arith.c ---- */
 
-/* Two activations that broadcast, row by row. */
-int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why);
+/* Layers of two values that define output 0: two activations that broadcast row by row, or one and a constant times
+ * scale. */
+int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct onnx_value *a,
+                    struct onnx_value *b, struct fail *why);
+int onnx_import_operand(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type,
+                        struct onnx_value *x, struct onnx_value *c, float scale, struct fail *why);
 int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
 int onnx_import_div(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
 int onnx_import_mul(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
@@ -273,9 +290,6 @@ bool onnx_is_part(const Onnx__NodeProto *n, const char *part);
 int onnx_import_node(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_want_activation(const struct onnx_value *v, struct fail *why);
 int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why);
-/* One row has this many dimensions; `form` is them in words. */
-int onnx_want_rank(const struct onnx_reader *r, const struct onnx_value *x, int rank, const char *form,
-                   struct fail *why);
 /* The activation comes from a layer of this type. */
 bool onnx_is_type(const struct onnx_reader *r, const struct onnx_value *v, const char *type);
 
@@ -290,7 +304,7 @@ int onnx_import_bias(struct onnx_reader *r, const Onnx__NodeProto *n, bool *done
 int onnx_set_bias(struct onnx_reader *r, int layer, struct onnx_value *v, int64_t count, int trailing,
                   int64_t repeat, float scale, struct fail *why);
 
-/* ---- onnx_windows.c: rows of the table in onnx_operators.c ---- */
+/* ---- onnx_conv.c, onnx_pools.c, onnx_pad.c: rows of the table in onnx_operators.c ---- */
 
 int onnx_import_conv(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_import_maxpool(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
@@ -316,13 +330,18 @@ const char *onnx_param_name(const struct onnx_writer *w, int layer, int param);
  * others a value named like the node. */
 Onnx__NodeProto *onnx_node(struct onnx_writer *w, int layer, const char *part, const char *operator,
                            bool last);
+/* NULL: nothing is added. */
 void onnx_node_input(struct onnx_writer *w, Onnx__NodeProto *node, const char *value);
+void onnx_node_text(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, const char *value);
 void onnx_node_int(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int64_t value);
 void onnx_node_float(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, float value);
 void onnx_node_ints(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, int count,
                     const int64_t *values);
 /* A scalar constant; returns its name. */
 const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, float value);
+/* A list of integers, or one without a dimension; returns its name. */
+const char *onnx_integers(struct onnx_writer *w, int layer, const char *part, const int64_t *v, int count,
+                          bool scalar);
 /* A parameter as a node Constant: it is not for training. */
 void onnx_constant(struct onnx_writer *w, int layer, int param);
 /* Those parameters are not initialisers of the file. */

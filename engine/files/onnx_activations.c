@@ -30,7 +30,7 @@ static const struct plain plains[] = {
 static int *open_activation(const struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_value *x)
 {
     bool apart = r->ours && !onnx_is_part(n, ONNX_PART_ACTIVATION);
-    if (apart || x->uses != 1)
+    if (apart || x->uses != 1 || x->padded)
         return NULL;
     int *activation = NULL;
     if (onnx_is_type(r, x, "conv"))

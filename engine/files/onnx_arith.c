@@ -26,29 +26,52 @@ static int operand_shape(const struct onnx_reader *r, const struct onnx_value *x
     return 0;
 }
 
-/* One activation and a parameter of the layer's own. Constants of the file's nodes are not trained, initialisers
- * are. */
-static int import_operand(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct shape s,
-                          const float *data, bool first, struct fail *why)
+/* Constants of the file's nodes are not trained, initialisers are. */
+static int add_operand(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type,
+                       struct onnx_value *x, struct onnx_value *c, const struct shape *s, const float *data,
+                       bool first, struct fail *why)
 {
-    struct onnx_value *x = onnx_input(r, n, first), *c = onnx_input(r, n, !first);
     struct graph_node *l;
     int from, rc;
     if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, c, type, from, &l, why)))
         return rc;
     struct zip_settings *z = l->settings;
-    z->shape.count = s.rank;
-    memcpy(z->shape.v, s.dim, (size_t)s.rank * sizeof s.dim[0]);
+    z->shape.count = s->rank;
+    memcpy(z->shape.v, s->dim, (size_t)s->rank * sizeof s->dim[0]);
     z->fixed = !c->trained;
     z->first = first && (!strcmp(type, "sub") || !strcmp(type, "div"));
-    if ((rc = onnx_set_param(r, r->graph->count - 1, 0, c, s, data, why)))
+    if ((rc = onnx_set_param(r, r->graph->count - 1, 0, c, *s, data, why)))
         return rc;
     return onnx_added(r, n, why);
 }
 
-int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why)
+static int import_constant(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type,
+                           struct onnx_value *x, struct onnx_value *c, float scale, bool first,
+                           struct fail *why)
 {
-    struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
+    struct shape s;
+    float *data = NULL;
+    int rc = onnx_want_activation(x, why);
+    if (rc || (rc = onnx_want_floats(c, "an input", &data, &s, why)))
+        return rc;
+    rc = operand_shape(r, x, c, &s, why);
+    for (int64_t i = 0; !rc && scale != 1 && i < shape_size(s); i++)
+        data[i] *= scale;
+    if (!rc)
+        rc = add_operand(r, n, type, x, c, &s, data, first, why);
+    free(data);
+    return rc;
+}
+
+int onnx_import_operand(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type,
+                        struct onnx_value *x, struct onnx_value *c, float scale, struct fail *why)
+{
+    return import_constant(r, n, type, x, c, scale, false, why);
+}
+
+int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct onnx_value *a,
+                    struct onnx_value *b, struct fail *why)
+{
     struct graph_node *l;
     int from[2], rc;
     if ((rc = onnx_want_activation(a, why)) || (rc = onnx_want_activation(b, why)))
@@ -68,19 +91,11 @@ int onnx_import_two(struct onnx_reader *r, const Onnx__NodeProto *n, const char 
 static int import_zip(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type, struct fail *why)
 {
     struct onnx_value *a = onnx_input(r, n, 0), *b = onnx_input(r, n, 1);
-    struct shape s;
-    float *data = NULL;
-    bool first = onnx_is_constant(a);
-    if (!first && !onnx_is_constant(b))
-        return onnx_import_two(r, n, type, why);
-    int rc = onnx_want_activation(first ? b : a, why);
-    if (rc || (rc = onnx_want_floats(first ? a : b, "an input", &data, &s, why)))
-        return rc;
-    rc = operand_shape(r, first ? b : a, first ? a : b, &s, why);
-    if (!rc)
-        rc = import_operand(r, n, type, s, data, first, why);
-    free(data);
-    return rc;
+    if (onnx_is_constant(a))
+        return import_constant(r, n, type, b, a, 1, true, why);
+    if (onnx_is_constant(b))
+        return import_constant(r, n, type, a, b, 1, false, why);
+    return onnx_import_two(r, n, type, a, b, why);
 }
 
 int onnx_import_add(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
@@ -120,7 +135,7 @@ int onnx_import_prelu(struct onnx_reader *r, const Onnx__NodeProto *n, struct fa
             s.dim[s.rank] = 1;
     rc = operand_shape(r, x, c, &s, why);
     if (!rc)
-        rc = import_operand(r, n, "prelu", s, data, false, why);
+        rc = add_operand(r, n, "prelu", x, c, &s, data, false, why);
     free(data);
     return rc;
 }

@@ -4,12 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/files/onnx.h"
-#include "engine/layers/settings.h"
+#include "engine/files/onnx_layers.h"
 
 static const struct graph_node *node_of(const struct graph *g, int layer)
 {
     return &g->nodes[layer];
+}
+
+struct shape onnx_input_row(const struct graph *g, int layer)
+{
+    int from = node_of(g, layer)->inputs[0];
+    return from == GRAPH_INPUT ? g->input : node_of(g, from)->shape;
 }
 
 /* One number for both directions, two, or (padding) all four. */
@@ -94,10 +99,8 @@ static void export_conv(struct onnx_writer *w, const struct graph *g, int layer)
 static void export_dense(struct onnx_writer *w, const struct graph *g, int layer)
 {
     const struct dense_settings *s = node_of(g, layer)->settings;
-    int from = node_of(g, layer)->inputs[0];
-    struct shape row = from == GRAPH_INPUT ? g->input : node_of(g, from)->shape;
-    const char *x = onnx_value_name(w, from);
-    if (row.rank != 1) {
+    const char *x = onnx_value_name(w, node_of(g, layer)->inputs[0]);
+    if (onnx_input_row(g, layer).rank != 1) {
         Onnx__NodeProto *flat = onnx_node(w, layer, ONNX_PART_FLATTEN, "Flatten", false);
         onnx_node_input(w, flat, x);
         onnx_node_int(w, flat, "axis", 1);
@@ -110,8 +113,7 @@ static void export_dense(struct onnx_writer *w, const struct graph *g, int layer
     add_activation(w, layer, n, s->activation);
 }
 
-static Onnx__NodeProto *export_plain(struct onnx_writer *w, const struct graph *g, int layer,
-                                     const char *operator)
+Onnx__NodeProto *onnx_plain(struct onnx_writer *w, const struct graph *g, int layer, const char *operator)
 {
     Onnx__NodeProto *n = onnx_node(w, layer, "", operator, true);
     for (int i = 0; i < node_of(g, layer)->input_count; i++)
@@ -123,7 +125,7 @@ static Onnx__NodeProto *export_pool(struct onnx_writer *w, const struct graph *g
                                     const char *operator)
 {
     const struct pool_settings *s = node_of(g, layer)->settings;
-    Onnx__NodeProto *n = export_plain(w, g, layer, operator);
+    Onnx__NodeProto *n = onnx_plain(w, g, layer, operator);
     onnx_node_int(w, n, "ceil_mode", s->ceil);
     window_attributes(w, n, &s->size, s->stride.count ? &s->stride : &s->size, &s->padding);
     return n;
@@ -154,12 +156,12 @@ static void export_batchnorm(struct onnx_writer *w, const struct graph *g, int l
 
 static void export_global_avgpool(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    export_plain(w, g, layer, "GlobalAveragePool");
+    onnx_plain(w, g, layer, "GlobalAveragePool");
 }
 
 static void export_global_maxpool(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    export_plain(w, g, layer, "GlobalMaxPool");
+    onnx_plain(w, g, layer, "GlobalMaxPool");
 }
 
 static const char *input_name(const struct onnx_writer *w, const struct graph *g, int layer)
@@ -177,19 +179,19 @@ static void export_map(struct onnx_writer *w, const struct graph *g, int layer)
 static void export_leaky_relu(struct onnx_writer *w, const struct graph *g, int layer)
 {
     const struct alpha_settings *s = node_of(g, layer)->settings;
-    onnx_node_float(w, export_plain(w, g, layer, "LeakyRelu"), "alpha", (float)s->alpha);
+    onnx_node_float(w, onnx_plain(w, g, layer, "LeakyRelu"), "alpha", (float)s->alpha);
 }
 
 static void export_elu(struct onnx_writer *w, const struct graph *g, int layer)
 {
     const struct alpha_settings *s = node_of(g, layer)->settings;
-    onnx_node_float(w, export_plain(w, g, layer, "Elu"), "alpha", (float)s->alpha);
+    onnx_node_float(w, onnx_plain(w, g, layer, "Elu"), "alpha", (float)s->alpha);
 }
 
 static void export_hard_sigmoid(struct onnx_writer *w, const struct graph *g, int layer)
 {
     const struct hard_sigmoid_settings *s = node_of(g, layer)->settings;
-    Onnx__NodeProto *n = export_plain(w, g, layer, "HardSigmoid");
+    Onnx__NodeProto *n = onnx_plain(w, g, layer, "HardSigmoid");
     onnx_node_float(w, n, "alpha", (float)s->alpha);
     onnx_node_float(w, n, "beta", (float)s->beta);
 }
@@ -202,12 +204,7 @@ static void export_clip(struct onnx_writer *w, const struct graph *g, int layer)
 
 static void export_softmax(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    onnx_node_int(w, export_plain(w, g, layer, "Softmax"), "axis", 1);
-}
-
-static void export_flatten(struct onnx_writer *w, const struct graph *g, int layer)
-{
-    onnx_node_int(w, export_plain(w, g, layer, "Flatten"), "axis", 1);
+    onnx_node_int(w, onnx_plain(w, g, layer, "Softmax"), "axis", 1);
 }
 
 /* ---- of two values ---- */
@@ -295,7 +292,7 @@ static void export_prelu(struct onnx_writer *w, const struct graph *g, int layer
 static void export_dropout(struct onnx_writer *w, const struct graph *g, int layer)
 {
     const struct dropout_settings *s = node_of(g, layer)->settings;
-    Onnx__NodeProto *n = export_plain(w, g, layer, "Dropout");
+    Onnx__NodeProto *n = onnx_plain(w, g, layer, "Dropout");
     onnx_node_input(w, n, onnx_scalar(w, layer, "/ratio", (float)s->rate));
 }
 
@@ -303,38 +300,52 @@ static const struct {
     const char *type;
     void (*export)(struct onnx_writer *w, const struct graph *g, int layer);
 } exporters[] = {
-    {"prelu", export_prelu},
-    {"div", export_div},
-    {"mul", export_mul},
-    {"sub", export_sub},
-    {"global_maxpool", export_global_maxpool},
-    {"global_avgpool", export_global_avgpool},
-    {"batchnorm", export_batchnorm},
     {"abs", export_map},
     {"add", export_add},
+    {"argmax", onnx_export_argmax},
+    {"argmin", onnx_export_argmin},
     {"avgpool", export_avgpool},
+    {"batchnorm", export_batchnorm},
     {"clip", export_clip},
+    {"concat", onnx_export_concat},
     {"conv", export_conv},
     {"dense", export_dense},
+    {"div", export_div},
     {"dropout", export_dropout},
     {"elu", export_elu},
     {"exp", export_map},
-    {"flatten", export_flatten},
+    {"flatten", onnx_export_flatten},
+    {"gather", onnx_export_gather},
     {"gelu", export_map},
+    {"global_avgpool", export_global_avgpool},
+    {"global_maxpool", export_global_maxpool},
     {"hard_sigmoid", export_hard_sigmoid},
     {"hard_swish", export_map},
     {"leaky_relu", export_leaky_relu},
     {"log", export_map},
     {"maxpool", export_maxpool},
+    {"mul", export_mul},
     {"neg", export_map},
+    {"pad", onnx_export_pad},
+    {"prelu", export_prelu},
+    {"reduce_max", onnx_export_reduce_max},
+    {"reduce_mean", onnx_export_reduce_mean},
+    {"reduce_min", onnx_export_reduce_min},
+    {"reduce_sum", onnx_export_reduce_sum},
     {"relu", export_map},
     {"relu6", export_map},
+    {"reshape", onnx_export_reshape},
     {"sigmoid", export_map},
     {"silu", export_map},
+    {"slice", onnx_export_slice},
     {"softmax", export_softmax},
     {"softplus", export_map},
     {"sqrt", export_map},
+    {"squeeze", onnx_export_squeeze},
+    {"sub", export_sub},
     {"tanh", export_map},
+    {"transpose", onnx_export_transpose},
+    {"unsqueeze", onnx_export_unsqueeze},
 };
 
 int onnx_export_layer(struct onnx_writer *w, const struct graph *g, int layer, struct fail *why)

@@ -16,9 +16,6 @@ int onnx_want_activation(const struct onnx_value *v, struct fail *why)
     if (!v || onnx_is_constant(v))
         return fail(why, E_UNSUPPORTED,
                     "an input is a constant or missing where values of the rows are expected");
-    if (v->padded)
-        return fail(why, E_UNSUPPORTED,
-                    "reads a Pad, which is supported only before Conv and AveragePool, with zeros");
     return 0;
 }
 
@@ -28,17 +25,6 @@ int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail
         return 0;
     return fail(why, E_UNSUPPORTED, "%s %.80s is not a constant (initialiser, Constant or Identity of one)",
                 what, v ? v->name : "(missing)");
-}
-
-int onnx_want_rank(const struct onnx_reader *r, const struct onnx_value *x, int rank, const char *form,
-                   struct fail *why)
-{
-    char text[96];
-    struct shape row = onnx_row(r, x);
-    if (row.rank == rank)
-        return 0;
-    return fail(why, E_UNSUPPORTED, "one row of its input is %s, expected %s",
-                shape_text(row, text, sizeof text), form);
 }
 
 bool onnx_is_type(const struct onnx_reader *r, const struct onnx_value *v, const char *type)
@@ -137,12 +123,14 @@ struct onnx_operator {
 static const struct onnx_operator operators[] = {
     {"Abs", 6, 1, 1, "", onnx_import_plain, NULL},
     {"Add", 6, 2, 2, " broadcast ", onnx_import_add, onnx_fold_arithmetic},
+    {"ArgMax", 1, 1, 1, " axis keepdims select_last_index ", onnx_import_arg, NULL},
+    {"ArgMin", 1, 1, 1, " axis keepdims select_last_index ", onnx_import_arg, NULL},
     {"AveragePool", 1, 1, 1, WINDOW_KEYS "ceil_mode count_include_pad ", onnx_import_avgpool, NULL},
     {"BatchNormalization", 6, 5, 5, " epsilon is_test momentum spatial training_mode ", onnx_import_batchnorm,
      NULL},
     {"Cast", 6, 1, 1, " to ", import_cast, onnx_fold_cast},
     {"Clip", 6, 1, 3, " max min ", onnx_import_clip, NULL},
-    {"Concat", 4, 1, GRAPH_INPUTS, " axis ", NULL, onnx_fold_concat},
+    {"Concat", 4, 1, GRAPH_INPUTS, " axis ", onnx_import_concat, onnx_fold_concat},
     {"Constant", 1, 0, 0, " value value_float value_floats value_int value_ints ", import_constant, NULL},
     {"Conv", 1, 2, 3, WINDOW_KEYS "group ", onnx_import_conv, NULL},
     {"Div", 6, 2, 2, " broadcast ", onnx_import_div, onnx_fold_arithmetic},
@@ -150,7 +138,7 @@ static const struct onnx_operator operators[] = {
     {"Elu", 6, 1, 1, " alpha ", onnx_import_elu, NULL},
     {"Exp", 6, 1, 1, "", onnx_import_plain, NULL},
     {"Flatten", 1, 1, 1, " axis ", onnx_import_view, onnx_fold_view},
-    {"Gather", 1, 2, 2, " axis ", NULL, onnx_fold_gather},
+    {"Gather", 1, 2, 2, " axis ", onnx_import_gather, onnx_fold_gather},
     {"Gelu", 20, 1, 1, " approximate ", onnx_import_gelu, NULL},
     {"Gemm", 6, 2, 3, " alpha beta broadcast transA transB ", onnx_import_gemm, NULL},
     {"GlobalAveragePool", 1, 1, 1, "", onnx_import_global_pool, NULL},
@@ -165,12 +153,16 @@ static const struct onnx_operator operators[] = {
     {"Mul", 6, 2, 2, " broadcast ", onnx_import_mul, onnx_fold_arithmetic},
     {"Neg", 6, 1, 1, "", onnx_import_plain, NULL},
     {"PRelu", 6, 2, 2, "", onnx_import_prelu, NULL},
-    {"Pad", 2, 1, 3, " mode pads value ", onnx_import_pad, NULL},
+    {"Pad", 2, 1, 4, " mode pads value ", onnx_import_pad, NULL},
+    {"ReduceMax", 1, 1, 2, " axes keepdims noop_with_empty_axes ", onnx_import_reduce, NULL},
+    {"ReduceMean", 1, 1, 2, " axes keepdims noop_with_empty_axes ", onnx_import_reduce, NULL},
+    {"ReduceMin", 1, 1, 2, " axes keepdims noop_with_empty_axes ", onnx_import_reduce, NULL},
+    {"ReduceSum", 1, 1, 2, " axes keepdims noop_with_empty_axes ", onnx_import_reduce, NULL},
     {"Relu", 6, 1, 1, "", onnx_import_plain, NULL},
     {"Reshape", 5, 2, 2, " allowzero ", onnx_import_view, onnx_fold_view},
     {"Shape", 1, 1, 1, " end start ", onnx_import_shape, onnx_import_shape},
     {"Sigmoid", 6, 1, 1, "", onnx_import_plain, NULL},
-    {"Slice", 1, 1, 5, " axes ends starts ", NULL, onnx_fold_slice},
+    {"Slice", 1, 1, 5, " axes ends starts ", onnx_import_slice, onnx_fold_slice},
     {"Softmax", 1, 1, 1, " axis ", onnx_import_softmax, NULL},
     {"Softplus", 1, 1, 1, "", onnx_import_plain, NULL},
     {"Sqrt", 6, 1, 1, "", onnx_import_plain, NULL},
@@ -178,7 +170,7 @@ static const struct onnx_operator operators[] = {
     {"Sub", 6, 2, 2, " broadcast ", onnx_import_sub, onnx_fold_arithmetic},
     {"Sum", 6, 1, GRAPH_INPUTS, "", onnx_import_sum, NULL},
     {"Tanh", 6, 1, 1, "", onnx_import_plain, NULL},
-    {"Transpose", 1, 1, 1, " perm ", NULL, onnx_fold_transpose},
+    {"Transpose", 1, 1, 1, " perm ", onnx_import_transpose, onnx_fold_transpose},
     {"Unsqueeze", 1, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
 };
 enum { OPERATORS = sizeof operators / sizeof operators[0] };

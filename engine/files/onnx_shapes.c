@@ -198,22 +198,37 @@ int onnx_view_shape(const struct onnx_reader *r, const Onnx__NodeProto *n, struc
 
 /* ---- the operators ---- */
 
+/* In files of our own each is the layer that it was, with its settings as they stand there. */
+static int import_own(struct onnx_reader *r, const Onnx__NodeProto *n, struct onnx_value *x, struct fail *why)
+{
+    static const char *const types[][2] = {
+        {"Flatten", "flatten"}, {"Reshape", "reshape"}, {"Squeeze", "squeeze"}, {"Unsqueeze", "unsqueeze"}};
+    struct graph_node *l;
+    int64_t v[SHAPE_DIMS + 1];
+    int from, which = 0, count = 0, rc = onnx_layer_of(r, x, &from, why);
+    while (strcmp(types[which][0], n->op_type))
+        which++;
+    if (rc || (rc = onnx_add(r, n, NULL, types[which][1], from, &l, why)) ||
+        (which && (rc = onnx_want_numbers(onnx_input(r, n, 1), "the list", v, SHAPE_DIMS + 1, &count, why))))
+        return rc;
+    struct setting_ints *s = l->settings; /* the only setting */
+    bool shape = which == 1;
+    for (int i = shape; i < count && s->count < SHAPE_DIMS; i++)
+        s->v[s->count++] = shape || v[i] < 0 ? v[i] : v[i] - r->lead;
+    return onnx_added(r, n, why);
+}
+
 int onnx_import_view(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
 {
     struct onnx_value *x = onnx_input(r, n, 0), value;
     struct shape to;
-    int from, rc;
-    if ((rc = onnx_want_activation(x, why)) ||
+    int layer, rc;
+    if ((rc = onnx_want_activation(x, why)) || (x->padded && (rc = onnx_layer_of(r, x, &layer, why))) ||
         (rc = onnx_view_shape(r, n, onnx_row(r, x), r->lead, &to, why)))
         return rc;
+    if (r->ours && !onnx_is_part(n, ONNX_PART_FLATTEN))
+        return import_own(r, n, x, why);
     value = *x;
-    /* In files of our own each is the layer that it was, but for those that stand before a dense layer. */
-    if (r->ours && !onnx_is_part(n, ONNX_PART_FLATTEN)) {
-        if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add_view(r, n, from, to, why)))
-            return rc;
-        onnx_define(r, n, r->graph->count - 1);
-        return 0;
-    }
     onnx_set_view(r, &value, to);
     onnx_define_alias(r, n, &value);
     return 0;

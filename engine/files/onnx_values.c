@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/files/onnx.h"
+#include "engine/layers/settings.h"
 
 /* ---- the table of names ---- */
 
@@ -145,7 +146,10 @@ static struct shape stored_row(const struct onnx_reader *r, const struct onnx_va
 
 struct shape onnx_row(const struct onnx_reader *r, const struct onnx_value *v)
 {
-    return v->viewed ? v->view : stored_row(r, v);
+    struct shape row = v->viewed ? v->view : stored_row(r, v);
+    for (int i = 0; v->padded && i < 4; i++)
+        row.dim[1 + i % 2] += v->pads[i];
+    return row;
 }
 
 void onnx_set_view(const struct onnx_reader *r, struct onnx_value *v, struct shape row)
@@ -205,8 +209,9 @@ static int check_settings(const struct graph_node *n, struct fail *why)
     return rc;
 }
 
-static int shape_last(struct graph *g, struct fail *why)
+int onnx_shape_last(struct onnx_reader *r, struct fail *why)
 {
+    struct graph *g = r->graph;
     struct graph_node *n = &g->nodes[g->count - 1];
     struct shape in[GRAPH_INPUTS];
     for (int i = 0; i < n->input_count; i++)
@@ -221,7 +226,7 @@ static int shape_last(struct graph *g, struct fail *why)
 
 int onnx_added(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why)
 {
-    int rc = shape_last(r->graph, why);
+    int rc = onnx_shape_last(r, why);
     if (!rc)
         onnx_define(r, node, r->graph->count - 1);
     return rc;
@@ -232,14 +237,27 @@ int onnx_add_view(struct onnx_reader *r, const Onnx__NodeProto *node, int input,
                   struct fail *why)
 {
     struct graph_node *n;
-    char text[96];
-    int rc;
-    if (row.rank > 1)
-        return fail(why, E_UNSUPPORTED, "a reshape of one row to %s; supported is one to a list",
-                    shape_text(row, text, sizeof text));
-    if ((rc = onnx_add(r, node, NULL, "flatten", input, &n, why)))
+    int rc = onnx_add(r, node, NULL, row.rank > 1 ? "reshape" : "flatten", input, &n, why);
+    if (rc)
         return rc;
-    return shape_last(r->graph, why);
+    if (row.rank > 1) {
+        struct reshape_settings *s = n->settings;
+        s->shape.count = row.rank;
+        memcpy(s->shape.v, row.dim, (size_t)row.rank * sizeof row.dim[0]);
+    }
+    return onnx_shape_last(r, why);
+}
+
+/* Zeros around height and width. */
+static int add_pad(struct onnx_reader *r, const struct onnx_value *v, struct fail *why)
+{
+    struct graph_node *n;
+    int rc = onnx_add(r, NULL, NULL, "pad", v->node, &n, why);
+    if (rc)
+        return rc;
+    struct pad_settings *s = n->settings;
+    s->pads = (struct setting_ints){.count = 6, .v = {0, v->pads[0], v->pads[1], 0, v->pads[2], v->pads[3]}};
+    return onnx_shape_last(r, why);
 }
 
 int onnx_layer_of(struct onnx_reader *r, struct onnx_value *v, int *layer, struct fail *why)
@@ -247,11 +265,11 @@ int onnx_layer_of(struct onnx_reader *r, struct onnx_value *v, int *layer, struc
     int rc = onnx_want_activation(v, why);
     if (rc)
         return rc;
-    if (v->viewed) {
-        if ((rc = onnx_add_view(r, NULL, v->node, v->view, why)))
+    if (v->viewed || v->padded) {
+        if ((rc = v->padded ? add_pad(r, v, why) : onnx_add_view(r, NULL, v->node, v->view, why)))
             return rc;
         v->node = r->graph->count - 1;
-        v->viewed = false;
+        v->viewed = v->padded = false;
     }
     *layer = v->node;
     return 0;

@@ -138,7 +138,7 @@ Onnx__NodeProto *onnx_node(struct onnx_writer *w, int layer, const char *part, c
 
 void onnx_node_input(struct onnx_writer *w, Onnx__NodeProto *node, const char *value)
 {
-    if (node && !w->no_memory)
+    if (node && value && !w->no_memory)
         node->input[node->n_input++] = (char *)value;
 }
 
@@ -171,6 +171,16 @@ void onnx_node_float(struct onnx_writer *w, Onnx__NodeProto *node, const char *n
     if (a) {
         a->has_f = true;
         a->f = value;
+    }
+}
+
+void onnx_node_text(struct onnx_writer *w, Onnx__NodeProto *node, const char *name, const char *value)
+{
+    Onnx__AttributeProto *a = add_attribute(w, node, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    char *copy = onnx_format(w, "%s", value);
+    if (a && copy) {
+        a->has_s = true;
+        a->s = (ProtobufCBinaryData){strlen(copy), (uint8_t *)copy};
     }
 }
 
@@ -237,6 +247,29 @@ const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, floa
         return NULL;
     *copy = value;
     add_tensor(w, name, (struct shape){0}, copy);
+    return name;
+}
+
+const char *onnx_integers(struct onnx_writer *w, int layer, const char *part, const int64_t *v, int count,
+                          bool scalar)
+{
+    Onnx__TensorProto *t = onnx_alloc(w, sizeof *t);
+    int64_t *copy = onnx_alloc(w, (size_t)(count + 1) * sizeof *copy);
+    const char *name = onnx_format(w, "%s%s", w->graph->nodes[layer].name, part);
+    name = name ? unique(w, name) : NULL;
+    if (!t || !copy || !name)
+        return NULL;
+    copy[0] = count; /* the dimension, then the numbers */
+    memcpy(copy + 1, v, (size_t)count * sizeof *copy);
+    onnx__tensor_proto__init(t);
+    t->name = (char *)name;
+    t->n_dims = !scalar;
+    t->dims = copy;
+    t->has_data_type = true;
+    t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    t->n_int64_data = (size_t)count;
+    t->int64_data = copy + 1;
+    w->proto->initializer[w->proto->n_initializer++] = t;
     return name;
 }
 
