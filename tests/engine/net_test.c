@@ -1,5 +1,5 @@
-/* What net.h promises: same seed, same bits for any number of threads; a row's bits whatever its neighbours and
- * place; ten steps or five, state moved to a fresh net, five more; no allocation while running; errors in words. */
+/* What net.h promises: micro-batches that sum to the whole, evaluation that is inference, saved weights, errors in
+ * words. That bits repeat: determinism_test.c. */
 #include "engine/loss.h"
 #include "engine/net.h"
 #include "engine/optim.h"
@@ -11,47 +11,8 @@
 
 #include <cmocka.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- counting allocations: glibc's own names behind ours; a sanitizer's allocator is left alone ---- */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTS_ALLOCATIONS 0
-#else
-#define COUNTS_ALLOCATIONS 1
-static atomic_long allocations;
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-
-void *malloc(size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_realloc(p, size);
-}
-
-int posix_memalign(void **out, size_t alignment, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    *out = __libc_memalign(alignment, size);
-    return *out ? 0 : 12;
-}
-#endif
 
 /* LeNet's parts, small, with what makes order matter: dropout, groups, filters beyond one slice, branches. */
 static const char network[] =
@@ -158,83 +119,6 @@ static void assert_same_parameters(struct net *a, struct net *b)
     free(y);
 }
 
-static void any_number_of_threads_gives_the_same_bits(void **state)
-{
-    static const int threads[] = {2, 3, 4};
-    struct rig one;
-    char digest[2][65];
-    open_rig(&one, *state, 1, MOST_ROWS);
-    for (int step = 0; step < 4; step++)
-        train_step(&one, MOST_ROWS - step, step);
-    net_digest(one.net, digest[0]);
-    for (int i = 0; i < 3; i++) {
-        struct rig many;
-        open_rig(&many, *state, threads[i], MOST_ROWS);
-        for (int step = 0; step < 4; step++)
-            train_step(&many, MOST_ROWS - step, step);
-        assert_same_parameters(one.net, many.net);
-        net_digest(many.net, digest[1]);
-        assert_string_equal(digest[0], digest[1]);
-        close_rig(&many);
-    }
-    close_rig(&one);
-}
-
-/* Every row scored alone, then with others at every place of batches of several sizes. */
-static void a_row_does_not_see_its_neighbours(void **state)
-{
-    static const int batches[] = {2, 7, 16, 17, 33, MOST_ROWS};
-    struct rig rig;
-    struct fail why;
-    float alone[OUTPUTS];
-    open_rig(&rig, *state, 2, MOST_ROWS);
-    put_row(rig.net, 0, 0);
-    check(net_forward(rig.net, 1, &why), &why);
-    memcpy(alone, net_output(rig.net), sizeof alone);
-    for (int b = 0; b < 6; b++)
-        for (int place = 0; place < batches[b]; place++) {
-            for (int i = 0; i < batches[b]; i++)
-                put_row(rig.net, i, i == place ? 0 : 1 + i + place);
-            if (batches[b] > 1) /* a bad neighbour does not leak either */
-                net_input(rig.net)[(place + 1) % batches[b] * net_input_size(rig.net)] = NAN;
-            check(net_forward(rig.net, batches[b], &why), &why);
-            assert_memory_equal(alone, net_output(rig.net) + place * OUTPUTS, sizeof alone);
-        }
-    close_rig(&rig);
-}
-
-static void ten_steps_are_five_and_five(void **state)
-{
-    struct rig whole, first, second;
-    struct fail why;
-    int64_t steps;
-    open_rig(&whole, *state, 2, 32);
-    open_rig(&first, *state, 1, 32);
-    open_rig(&second, *state, 3, 32);
-    for (int step = 0; step < 10; step++)
-        train_step(&whole, 32, step);
-    for (int step = 0; step < 5; step++)
-        train_step(&first, 32, step);
-    float *moments = some((size_t)optim_state_size(first.opt), sizeof *moments);
-    check(optim_state_get(first.opt, moments, &steps, &why), &why);
-    assert_int_equal(steps, 5);
-    check(optim_state_set(second.opt, moments, steps, &why), &why);
-    for (int i = 0; i < net_param_count(first.net); i++) {
-        float *w = some((size_t)shape_size(net_param_shape(first.net, i)), sizeof *w);
-        check(net_param_get(first.net, i, w, &why), &why);
-        check(net_param_set(second.net, i, w, &why), &why);
-        free(w);
-    }
-    for (int step = 5; step < 10; step++)
-        train_step(&second, 32, step);
-    assert_same_parameters(whole.net, second.net);
-    assert_int_equal(optim_steps(second.opt), 10);
-    free(moments);
-    close_rig(&whole);
-    close_rig(&first);
-    close_rig(&second);
-}
-
 /* The mask follows the row in the optimiser's step, so micro-batches see the masks of the whole. */
 static void micro_batches_sum_to_the_whole(void **state)
 {
@@ -308,27 +192,6 @@ static void evaluation_is_inference(void **state)
     assert_true(fabs(loss - sum.loss) <= 1e-5 * loss);
     assert_int_equal(sum.correct, correct);
     close_rig(&rig);
-}
-
-static void nothing_is_allocated_while_running(void **state)
-{
-    (void)state;
-#if COUNTS_ALLOCATIONS
-    struct rig rig;
-    struct fail why;
-    open_rig(&rig, *state, 2, 48);
-    train_step(&rig, 48, 0); /* OpenBLAS makes its buffers at first use */
-    check(net_forward(rig.net, 48, &why), &why);
-    long before = atomic_load(&allocations);
-    assert_true(before > 0);
-    train_step(&rig, 48, 1);
-    check(net_forward(rig.net, 48, &why), &why);
-    assert_int_equal(atomic_load(&allocations), before);
-    close_rig(&rig);
-#else
-    print_message("skipped: a sanitizer owns the allocator\n");
-    skip();
-#endif
 }
 
 static void saved_weights_open_the_same_net(void **state)
@@ -425,18 +288,10 @@ static void a_probability_before_a_loss_of_logits_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(any_number_of_threads_gives_the_same_bits, "cpu"),
-        cmocka_unit_test_prestate(any_number_of_threads_gives_the_same_bits, "cpu1"),
-        cmocka_unit_test_prestate(a_row_does_not_see_its_neighbours, "cpu"),
-        cmocka_unit_test_prestate(a_row_does_not_see_its_neighbours, "cpu1"),
-        cmocka_unit_test_prestate(ten_steps_are_five_and_five, "cpu"),
-        cmocka_unit_test_prestate(ten_steps_are_five_and_five, "cpu1"),
         cmocka_unit_test_prestate(micro_batches_sum_to_the_whole, "cpu"),
         cmocka_unit_test_prestate(micro_batches_sum_to_the_whole, "cpu1"),
         cmocka_unit_test_prestate(evaluation_is_inference, "cpu"),
         cmocka_unit_test_prestate(evaluation_is_inference, "cpu1"),
-        cmocka_unit_test_prestate(nothing_is_allocated_while_running, "cpu"),
-        cmocka_unit_test_prestate(nothing_is_allocated_while_running, "cpu1"),
         cmocka_unit_test_prestate(saved_weights_open_the_same_net, "cpu"),
         cmocka_unit_test_prestate(saved_weights_open_the_same_net, "cpu1"),
         cmocka_unit_test(mistakes_are_named),
