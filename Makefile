@@ -113,11 +113,11 @@ FUZZ_RECORD  := tests/fuzz/record_fuzz.c engine/fail.c engine/tensor.c worker/se
                 worker/service/embedded.c $(filter-out %/container.c,$(wildcard worker/codec/*.c))
 $(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-# The readers of models, with all of the engine that they need: no kernels.
 FUZZ_IMAGE   := tests/fuzz/image_fuzz.c engine/fail.c engine/tensor.c $(wildcard worker/codec/image*.c)
 $(B)/image_fuzz: $(call OBJ,$(FUZZ_IMAGE))
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-FUZZ_READERS := $(wildcard engine/files/*.c engine/layers/*.c) $(addprefix engine/,fail.c tensor.c graph.c rng.c setting.c \
+# The readers of models, with all of the engine that they need: no kernels.
+FUZZ_READERS := $(wildcard engine/files/*.c engine/layers/*.c) $(addprefix engine/,fail.c tensor.c graph.c graph_init.c rng.c setting.c \
                 setting_print.c setting_read.c $(notdir $(wildcard engine/recorder*.c engine/nest*.c engine/plan*.c)) op.c)
 FUZZ_OBJ     := $(call OBJ,$(wildcard $(FUZZ_READERS))) $(patsubst %.proto,$(B)/%.pb-c.o,$(PROTO))
 $(B)/onnx_fuzz $(B)/safetensors_fuzz $(B)/yaml_fuzz: $(B)/%: $(B)/tests/fuzz/%.o $(FUZZ_OBJ)
