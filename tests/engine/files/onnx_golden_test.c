@@ -6,14 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/files/safetensors.h"
 #include "engine/layer.h"
-#include "engine/net.h"
+#include "tests/lib/answers.h"
 #include "tests/lib/folder.h"
 #include "tests/lib/graphs.h"
 
 #include <cmocka.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,63 +41,6 @@ static struct graph *read_model(const char *name)
     return g;
 }
 
-/* The answers of the network to `rows` rows; malloc'd. */
-static float *answers(const struct graph *g, const char *backend, const float *x, int rows)
-{
-    struct backend *be;
-    struct net *net = NULL;
-    struct fail why = {0};
-    struct net_options o = {.mode = NET_INFER, .max_rows = rows, .seed = 1};
-    if (backend_open(&be, backend, 1, &why) || net_open(&net, be, g, &o, &why))
-        fail_msg("%s", why.text);
-    memcpy(net_input(net), x, (size_t)(rows * net_input_size(net)) * sizeof *x);
-    if (net_forward(net, rows, &why))
-        fail_msg("%s", why.text);
-    size_t n = (size_t)(rows * net_output_size(net));
-    float *y = malloc(n * sizeof *y);
-    memcpy(y, net_output(net), n * sizeof *y);
-    net_close(&net);
-    backend_close(&be);
-    return y;
-}
-
-static void close_to(const char *what, const float *a, const float *b, int64_t n)
-{
-    double difference = 0, largest = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = fabs((double)a[i] - (double)b[i]);
-        difference = d > difference || isnan(d) ? d : difference;
-        largest = fmax(largest, fabs((double)b[i]));
-    }
-    print_message("%s: max|a-b| %.2g, max|b| %.2g\n", what, difference, largest);
-    assert_true(largest > 0);
-    assert_true(difference <= 1e-4 * largest);
-}
-
-/* Names, shapes and rows of a golden's safetensors. */
-static float *rows_of(const struct safetensors *st, const char *name, struct shape *shape)
-{
-    int i = safetensors_index(st, name);
-    assert_true(i >= 0);
-    assert_int_equal(safetensors_dtype(st, i), DTYPE_FP32);
-    *shape = safetensors_shape(st, i);
-    float *out = malloc((size_t)shape_size(*shape) * sizeof *out);
-    assert_int_equal(dtype_to_float(DTYPE_FP32, safetensors_data(st, i), shape_size(*shape), out), 0);
-    return out;
-}
-
-static struct graph *through_our_file(const struct graph *g)
-{
-    struct graph *back = NULL;
-    struct fail why = {0};
-    void *bytes;
-    size_t size;
-    if (onnx_print(g, &bytes, &size, &why) || onnx_parse(&back, g->file, bytes, size, &why))
-        fail_msg("%s", why.text);
-    free(bytes);
-    return back;
-}
-
 static void check_model(const char *name)
 {
     static const char *const backends[] = {"ref", "cpu"};
@@ -110,17 +51,17 @@ static void check_model(const char *name)
     unsigned char *bytes = golden(name, "safetensors", &size);
     if (safetensors_parse(&st, name, bytes, size, &why))
         fail_msg("%s", why.text);
-    float *x = rows_of(st, "input", &in), *y = rows_of(st, "output", &out);
-    struct graph *g = read_model(name), *back = through_our_file(g);
+    float *x = answers_tensor(st, "input", &in), *y = answers_tensor(st, "output", &out);
+    struct graph *g = read_model(name), *back = answers_through_onnx(g);
     graphs_equal(g, back);
     assert_int_equal(shape_size(g->input) * in.dim[0], shape_size(in));
     assert_int_equal(shape_size(graph_output(g)) * in.dim[0], shape_size(out));
     for (int i = 0; i < 2; i++) {
         char what[64];
         snprintf(what, sizeof what, "%s on %s", name, backends[i]);
-        float *a = answers(g, backends[i], x, (int)in.dim[0]);
-        float *b = answers(back, backends[i], x, (int)in.dim[0]);
-        close_to(what, a, y, shape_size(out));
+        float *a = answers(g, backends[i], x, (int)in.dim[0], 0);
+        float *b = answers(back, backends[i], x, (int)in.dim[0], 0);
+        answers_close(what, a, y, shape_size(out), 1e-4);
         assert_memory_equal(a, b, (size_t)shape_size(out) * sizeof *a);
         free(a);
         free(b);
