@@ -4,49 +4,28 @@
 #include "engine/ref/losses.h"
 #include "engine/rng.h"
 
+#define LANES_WIDTH 4 /* vectors that every x86-64 has */
+#include "engine/cpu/lanes_map.h"
+
 void cpu_apply(const struct map *map, float *y, int64_t n)
 {
-    if (map->fn == MAP_RELU)
-        for (int64_t i = 0; i < n; i++)
-            y[i] = formula_relu(y[i]);
-    else if (map->fn != MAP_IDENTITY)
-        for (int64_t i = 0; i < n; i++)
-            y[i] = formula_map(map, y[i]);
+    if (map->fn != MAP_IDENTITY)
+        map_all(map, y, y, n, false);
 }
 
 CPU_KERNEL(cpu_map)
 {
-    const float *restrict x = (const float *)c->in[0] + begin * c->row;
-    float *restrict y = (float *)c->out[0] + begin * c->row;
-    int64_t n = (end - begin) * c->row;
     (void)scratch;
-    if (c->add)
-        for (int64_t i = 0; i < n; i++)
-            y[i] += formula_map(&c->g->map, x[i]);
-    else if (c->g->map.fn == MAP_RELU)
-        for (int64_t i = 0; i < n; i++)
-            y[i] = formula_relu(x[i]);
-    else
-        for (int64_t i = 0; i < n; i++)
-            y[i] = formula_map(&c->g->map, x[i]);
+    map_all(&c->g->map, (const float *)c->in[0] + begin * c->row, (float *)c->out[0] + begin * c->row,
+            (end - begin) * c->row, c->add);
 }
 
 CPU_KERNEL(cpu_map_back)
 {
-    const float *restrict dy = (const float *)c->in[0] + begin * c->row;
-    const float *restrict v = (const float *)(c->in[1] ? c->in[1] : c->in[2]) + begin * c->row; /* x or y */
-    float *restrict dx = (float *)c->out[0] + begin * c->row;
-    int64_t n = (end - begin) * c->row;
+    const float *v = c->in[1] ? c->in[1] : c->in[2]; /* x or y */
     (void)scratch;
-    if (c->add)
-        for (int64_t i = 0; i < n; i++)
-            dx[i] += formula_map_back(&c->g->map, dy[i], v[i]);
-    else if (c->g->map.fn == MAP_RELU)
-        for (int64_t i = 0; i < n; i++)
-            dx[i] = v[i] <= 0 ? 0 : dy[i];
-    else
-        for (int64_t i = 0; i < n; i++)
-            dx[i] = formula_map_back(&c->g->map, dy[i], v[i]);
+    map_all_back(&c->g->map, (const float *)c->in[0] + begin * c->row, v + begin * c->row,
+                 (float *)c->out[0] + begin * c->row, (end - begin) * c->row, c->add);
 }
 
 CPU_KERNEL(cpu_copy)

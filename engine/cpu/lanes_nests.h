@@ -16,7 +16,7 @@ INLINE int64_t lane_at(const struct nest_operand *o, int64_t n, int64_t offset)
 
 INLINE vec lane_get(const float *x, bool rows)
 {
-    vec v = *x - (vec){0}; /* - 0 changes nothing, -0 + 0 would be 0 */
+    vec v = vec_of(*x);
     if (rows)
         v = *(const vec *)x;
     return v;

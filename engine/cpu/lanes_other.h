@@ -138,16 +138,31 @@ static struct call longer(const struct call *c)
     return blocks;
 }
 
+/* Functions of numbers that a row can have and a zero's is infinite or none. */
+static bool makes_infinities(enum map_fn fn)
+{
+    return fn == MAP_LOG || fn == MAP_SQRT || fn == MAP_EXP;
+}
+
 static void lanes_map(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    struct call blocks = longer(c);
-    cpu_map(&blocks, begin, end, scratch);
+    int64_t row = c->row * LANES;
+    (void)scratch;
+    map_all(&c->g->map, (const float *)c->in[0] + begin * row, (float *)c->out[0] + begin * row,
+            (end - begin) * row, c->add);
+    if (makes_infinities(c->g->map.fn))
+        clear_dead(c, begin, end, c->row);
 }
 
 static void lanes_map_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    struct call blocks = longer(c);
-    cpu_map_back(&blocks, begin, end, scratch);
+    int64_t row = c->row * LANES;
+    const float *v = c->in[1] ? c->in[1] : c->in[2];
+    (void)scratch;
+    map_all_back(&c->g->map, (const float *)c->in[0] + begin * row, v + begin * row,
+                 (float *)c->out[0] + begin * row, (end - begin) * row, c->add);
+    if (makes_infinities(c->g->map.fn))
+        clear_dead(c, begin, end, c->row);
 }
 
 static void lanes_copy(const struct call *c, int64_t begin, int64_t end, void *scratch)

@@ -4,7 +4,7 @@
  * tile). Every output is one chain of multiply-adds over channels, tap rows and taps in this order, whatever the tile,
  * so bits depend on nothing but the instruction set.
  * Next to read: lanes_conv.h. */
-#include "engine/cpu/lanes_math.h"
+#include "engine/cpu/lanes_map.h"
 
 /* FILTERS x LANES_PIXELS accumulators fill the registers; so do UNITS of a single pixel. Wider pixels than a vector
  * are PARTS neighbours. */

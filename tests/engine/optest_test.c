@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum special { PLAIN, NANS, INFS, EQUALS, FAR, WEIGHTED /* a loss with weights */ };
+enum special { PLAIN, NANS, INFS, EQUALS, WIDE, FAR, WEIGHTED /* a loss with weights */ };
 
 struct op_case {
     const char *name;
@@ -159,32 +159,27 @@ struct op_case {
         "NaN", op, {.dense = {30, 12}}, 0, t, NANS            \
     }
 
-/* At 0, at the bounds of clip and far out: values are drawn from -1..1, so bounds lie inside. */
-#define MAP_CASES(op, t)                                                                                \
-    {"relu", op, {.map = {MAP_RELU}}, 127, t, PLAIN}, {"tanh", op, {.map = {MAP_TANH}}, 127, t, PLAIN}, \
-        {"sigmoid", op, {.map = {MAP_SIGMOID}}, 127, t, PLAIN},                                         \
-        {"relu6", op, {.map = {MAP_RELU6}}, 127, t, PLAIN},                                             \
-        {"hard swish", op, {.map = {MAP_HARD_SWISH}}, 127, t, PLAIN},                                   \
-        {"gelu", op, {.map = {MAP_GELU}}, 127, t, PLAIN},                                               \
-        {"gelu tanh", op, {.map = {MAP_GELU_TANH}}, 127, t, PLAIN},                                     \
-        {"softplus", op, {.map = {MAP_SOFTPLUS}}, 127, t, PLAIN},                                       \
-        {"silu", op, {.map = {MAP_SILU}}, 127, t, PLAIN},                                               \
-        {"leaky relu", op, {.map = {MAP_LEAKY_RELU, 0.2f}}, 127, t, PLAIN},                             \
-        {"elu", op, {.map = {MAP_ELU, 1.5f}}, 127, t, PLAIN},                                           \
-        {"clip", op, {.map = {MAP_CLIP, -0.25f, 0.5f}}, 127, t, PLAIN},                                 \
-        {"hard sigmoid", op, {.map = {MAP_HARD_SIGMOID, 0.7f, 0.5f}}, 127, t, PLAIN},                   \
-        {"exp", op, {.map = {MAP_EXP}}, 127, t, PLAIN}, {"abs", op, {.map = {MAP_ABS}}, 127, t, PLAIN}, \
-        {"neg", op, {.map = {MAP_NEG}}, 127, t, PLAIN}, {"log", op, {.map = {MAP_LOG}}, 127, t, PLAIN}, \
-        {"sqrt", op, {.map = {MAP_SQRT}}, 127, t, PLAIN},                                               \
-        {"relu of NaN", op, {.map = {MAP_RELU}}, 30, t, NANS},                                          \
-        {"tanh of NaN", op, {.map = {MAP_TANH}}, 30, t, NANS},                                          \
-        {"sigmoid of NaN", op, {.map = {MAP_SIGMOID}}, 30, t, NANS},                                    \
-        {"relu of -inf", op, {.map = {MAP_RELU}}, 30, t, INFS},                                         \
-    {                                                                                                   \
-        "sigmoid of -inf", op, {.map = {MAP_SIGMOID}}, 30, t, INFS                                      \
+/* Each over +-10 with its kinks, with NaN and with -inf (which few functions have as a result). */
+#define MAP_CASE(name, op, t, ...)                                                    \
+    {name, op, {.map = {__VA_ARGS__}}, 127, t, WIDE},                                 \
+        {name ", NaN", op, {.map = {__VA_ARGS__}}, 30, t, NANS},                      \
+    {                                                                                 \
+        name ", -inf", op, {.map = {__VA_ARGS__}}, 30, t, op == OP_MAP ? INFS : PLAIN \
     }
 
-/* channels, inner, epsilon, momentum; infinities give NaN one way or another */
+#define MAP_CASES(op, t)                                                                                     \
+    MAP_CASE("relu", op, t, MAP_RELU), MAP_CASE("tanh", op, t, MAP_TANH),                                    \
+        MAP_CASE("sigmoid", op, t, MAP_SIGMOID), MAP_CASE("relu6", op, t, MAP_RELU6),                        \
+        MAP_CASE("hard swish", op, t, MAP_HARD_SWISH), MAP_CASE("gelu", op, t, MAP_GELU),                    \
+        MAP_CASE("gelu tanh", op, t, MAP_GELU_TANH), MAP_CASE("softplus", op, t, MAP_SOFTPLUS),              \
+        MAP_CASE("silu", op, t, MAP_SILU), MAP_CASE("leaky relu", op, t, MAP_LEAKY_RELU, 0.2f),              \
+        MAP_CASE("leaky relu, negative", op, t, MAP_LEAKY_RELU, -0.5f),                                      \
+        MAP_CASE("elu", op, t, MAP_ELU, 1.5f), MAP_CASE("elu, negative", op, t, MAP_ELU, -0.5f),             \
+        MAP_CASE("clip", op, t, MAP_CLIP, -1.5f, 4),                                                         \
+        MAP_CASE("hard sigmoid", op, t, MAP_HARD_SIGMOID, 0.25f, 0.5f), MAP_CASE("exp", op, t, MAP_EXP),     \
+        MAP_CASE("log", op, t, MAP_LOG), MAP_CASE("sqrt", op, t, MAP_SQRT), MAP_CASE("abs", op, t, MAP_ABS), \
+        MAP_CASE("neg", op, t, MAP_NEG)
+
 #define NORM_CASES(op, t)                                                                       \
     {"5x6 map", op, {.norm = {5, 30, 1e-5, 0.1}}, 0, t, PLAIN},                                 \
         {"of dense", op, {.norm = {37, 1, 1e-5, 0.1}}, 0, t, PLAIN},                            \
@@ -432,6 +427,8 @@ static void fill(float *v, int64_t n, struct rng *r, enum special special)
 {
     for (int64_t i = 0; i < n; i++) {
         v[i] = (float)(2 * rng_uniform(r) - 1);
+        if (special == WIDE) /* kinks too: halves */
+            v[i] = rng_below(r, 3) ? 10 * v[i] : (float)((int)rng_below(r, 33) - 16) / 2;
         if (special == EQUALS)
             v[i] = (float)rng_below(r, 2);
         if (special == NANS && rng_below(r, 9) == 0)
