@@ -185,13 +185,13 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
         return rc;
     plan_drop_unread(plan);
     if (net->be->ops->joins)
-        plan_join_norm(plan);
+        plan_join(plan);
     plan_alias_copies(plan);
     int shard = training ? 0 : net->be->ops->shard_rows, most = (net->o.max_rows + lanes - 1) / lanes * lanes;
     plan->rows = shard && shard < most ? shard : most;
     plan_choose(plan, net->be);
     if (net->be->ops->joins)
-        plan_join(plan);
+        plan_join_pools(plan);
     rc = plan_check(plan, net->be, net->graph, why);
     if (rc)
         return rc;
@@ -199,11 +199,13 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
     return plan_place(plan, why);
 }
 
-/* Sixteen lanes where every operation has them, whatever the number of rows: a row's bits do not depend on how
- * many others come with it. */
+enum { FEW_ROWS = 8 };
+
+/* Sixteen lanes where every operation has them, unless the net is opened for a few rows, which would leave most lanes
+ * empty. Never by the rows of a call: a row's bits do not depend on how many others come with it. */
 static int make_plan(struct net *net, struct plan *plan, bool training, struct fail *why)
 {
-    if (net->be->ops->lane_kernels) {
+    if (net->be->ops->lane_kernels && net->o.max_rows >= FEW_ROWS) {
         int rc = try_plan(net, plan, 16, training, why);
         if (rc != -E_UNSUPPORTED)
             return rc;

@@ -12,13 +12,13 @@ enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
 
 /*    name           text             outputs     inputs */
 #define OP_TABLE(X)                                                                                     \
-    X(CONV, "conv")                   /* y              x w [b] */                                      \
+    X(CONV, "conv")                   /* y              x w [b] [residual] */                           \
     X(CONV_DX, "conv_dx")             /* dx             dy w */                                         \
     X(CONV_DW, "conv_dw")             /* dw [db]        dy x */                                         \
-    X(WINOGRAD, "winograd")           /* y              x w [b]      (a conv by another way) */         \
+    X(WINOGRAD, "winograd")           /* y              x w [b] [residual] (a conv by another way) */   \
     X(WINOGRAD_DX, "winograd_dx")     /* dx             dy w */                                         \
     X(WINOGRAD_DW, "winograd_dw")     /* dw [db]        dy x */                                         \
-    X(DENSE, "dense")                 /* y              x w [b] */                                      \
+    X(DENSE, "dense")                 /* y              x w [b] [residual] */                           \
     X(DENSE_DX, "dense_dx")           /* dx             dy w */                                         \
     X(DENSE_DW, "dense_dw")           /* dw [db]        dy x */                                         \
     X(MAXPOOL, "maxpool")             /* y              x */                                            \
@@ -141,6 +141,8 @@ struct window {
     int C, H, W, K, R, S, P, Q;
     int stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w, groups;
     bool count_padding; /* average pool: padding counts in the divisor */
+    bool halve; /* conv: y is [K][P / 2][Q / 2], the largest of 2x2 results as a max pool gives it; assigned,
+                 * without a residual */
 };
 
 /* Batch norm: a row is [channels][inner]. Its mean and var are the running ones, stats those of the micro-batch:
@@ -195,7 +197,7 @@ struct geometry {
         } loss;               /* `sums` is [rows][LOSS_SUMS]: loss, weight, correct, counted */
         struct update update; /* optimisers, squares; `rows` is not looked at */
     };
-    struct map map; /* map*: the function; conv, dense, batchnorm*: what is applied to the result */
+    struct map map; /* map*: the function; conv, dense, batchnorm*: what is applied to result + residual */
 };
 
 const char *op_name(enum op op); /* "conv_dx" */

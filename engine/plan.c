@@ -110,8 +110,6 @@ void plan_alias_copies(struct plan *p)
     free(keep);
 }
 
-/* ---- pass 3: conv or dense, then a function of its output alone ---- */
-
 int plan_readers(const struct plan *p, int id)
 {
     int n = 0;
@@ -119,26 +117,6 @@ int plan_readers(const struct plan *p, int id)
         for (int k = 0; k < OP_IN; k++)
             n += p->steps[i].in[k].id && plan_root(p, p->steps[i].in[k]) == id;
     return n;
-}
-
-void plan_join(struct plan *p)
-{
-    bool *keep = calloc((size_t)p->count + 1, sizeof *keep);
-    if (!keep)
-        return;
-    for (int i = 0; i < p->count; i++) {
-        struct step *s = &p->steps[i], *map = s + 1;
-        keep[i] = true;
-        if ((s->op != OP_CONV && s->op != OP_WINOGRAD && s->op != OP_DENSE) || s->add ||
-            i + 1 >= p->forward || map->op != OP_MAP || map->add || map->in[0].id != s->out[0].id ||
-            plan_readers(p, s->out[0].id) != 1)
-            continue;
-        s->out[0] = map->out[0];
-        s->g.map = map->g.map;
-        keep[++i] = false;
-    }
-    plan_keep(p, keep);
-    free(keep);
 }
 
 /* ---- running ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/lanes.h"
 
 enum { SLICE_FILTERS = 32 };
 
@@ -108,29 +109,47 @@ static size_t row_in(const struct window *win)
     return (size_t)win->C * (size_t)win->H * (size_t)win->W;
 }
 
-static void begin_with_bias(const struct window *win, const float *b, bool add, float *y)
+/* Tiles of lanes_row.h do better than a matrix product where taps overlap and pixels lie side by side, and where a
+ * group has one channel and filter. */
+static bool by_tiles(const struct window *win)
 {
-    int n = pixels(win);
-    if (!b && !add)
-        memset(y, 0, (size_t)win->K * (size_t)n * sizeof *y);
-    for (int k = 0; b && k < win->K; k++)
-        for (int i = 0; i < n; i++)
-            y[k * n + i] = (add ? y[k * n + i] : 0) + b[k];
+    bool depthwise = win->groups == win->C && win->groups == win->K;
+    return depthwise || (win->stride_h == 1 && win->stride_w == 1 && win->R * win->S > 1);
+}
+
+static size_t columns_floats(const struct window *win)
+{
+    return is_direct(win) ? 0 : (size_t)taps(win) * (size_t)pixels(win);
+}
+
+size_t cpu_conv_forward_scratch(const struct geometry *g)
+{
+    const struct window *win = &g->window;
+    if (by_tiles(win))
+        return lanes_rows()->scratch(g);
+    return (columns_floats(win) + (size_t)win->K * (size_t)pixels(win)) * sizeof(float);
 }
 
 CPU_KERNEL(cpu_conv)
 {
     const struct window *win = &c->g->window;
+    const struct row_code *rows = lanes_rows();
     int filters = win->K / win->groups, depth = taps(win), n = pixels(win);
+    if (by_tiles(win)) {
+        rows->conv(c, begin, end, scratch);
+        return;
+    }
     for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)c->in[0] + (size_t)i * row_in(win), *w = c->in[1];
         float *y = (float *)c->out[0] + i * c->row;
-        begin_with_bias(win, c->in[2], c->add, y);
+        if (win->halve || c->add) /* what is kept is not what is computed */
+            y = (float *)scratch + columns_floats(win);
         for (int g = 0; g < win->groups; g++)
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, filters, n, depth, 1,
                         w + (size_t)g * (size_t)filters * (size_t)depth, depth, columns(win, x, g, scratch),
-                        n, 1, y + (size_t)g * (size_t)filters * (size_t)n, n);
-        cpu_apply(&c->g->map, y, c->row);
+                        n, 0, y + (size_t)g * (size_t)filters * (size_t)n, n);
+        for (int k = 0; k < win->K; k++)
+            rows->finish(c, i, k, 0, win->P, y + (size_t)k * (size_t)n, win->Q);
     }
 }
 

@@ -24,13 +24,13 @@ struct cpu {
 };
 
 static const struct kernel kernels[OPS] = {
-    [OP_CONV] = {cpu_conv, NULL, cpu_conv_scratch},
+    [OP_CONV] = {cpu_conv, NULL, cpu_conv_forward_scratch},
     [OP_CONV_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
     [OP_CONV_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},
-    [OP_WINOGRAD] = {cpu_conv, NULL, cpu_conv_scratch}, /* one lane knows one way */
+    [OP_WINOGRAD] = {cpu_conv, NULL, cpu_conv_forward_scratch}, /* one lane knows one way */
     [OP_WINOGRAD_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
     [OP_WINOGRAD_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},
-    [OP_DENSE] = {cpu_dense, NULL, NULL},
+    [OP_DENSE] = {cpu_dense, NULL, cpu_dense_scratch},
     [OP_DENSE_DX] = {cpu_dense_dx, NULL, NULL},
     [OP_DENSE_DW] = {cpu_dense_dw, cpu_dense_slices, NULL},
     [OP_MAXPOOL] = {cpu_maxpool, NULL, NULL},
@@ -68,22 +68,6 @@ static int usable_cores(void)
     return n < 1 ? 1 : n;
 }
 
-static const struct kernel *choose_lanes(const char **name)
-{
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-        *name = "AVX-512";
-        return lanes_avx512_kernels;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        *name = "AVX2";
-        return lanes_avx2_kernels;
-    }
-    *name = "SSE2";
-    return lanes_sse2_kernels;
-}
-
 static int cpu_open(struct backend *be, int threads, struct fail *why)
 {
     struct cpu *cpu = calloc(1, sizeof *cpu);
@@ -96,7 +80,7 @@ static int cpu_open(struct backend *be, int threads, struct fail *why)
     int version = (int)strcspn(config, " "); /* "OpenBLAS 0.3.21 DYNAMIC_ARCH ..." */
     if (config[version])
         version += 1 + (int)strcspn(config + version + 1, " ");
-    cpu->lanes = choose_lanes(&set);
+    cpu->lanes = lanes_choose(&set);
     snprintf(be->arithmetic, sizeof be->arithmetic, "%s, %.*s %s, %s", be->ops->name, version, config,
              openblas_get_corename(), set);
     snprintf(be->text, sizeof be->text, "%s: %d thread%s, %.*s %s, %s", be->ops->name, be->threads,

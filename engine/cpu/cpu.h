@@ -44,6 +44,8 @@ int64_t cpu_conv_slices(const struct call *c);
 int64_t cpu_dense_slices(const struct call *c);
 int64_t cpu_zip_slices(const struct call *c);
 size_t cpu_conv_scratch(const struct geometry *g);
+size_t cpu_conv_forward_scratch(const struct geometry *g);
+size_t cpu_dense_scratch(const struct geometry *g);
 
 /* y = f(y) over n values, in place. */
 void cpu_apply(const struct map *map, float *y, int64_t n);

@@ -7,18 +7,28 @@
 
 enum { SLICE_UNITS = 64 };
 
+size_t cpu_dense_scratch(const struct geometry *g)
+{
+    return (size_t)g->dense.out * sizeof(float);
+}
+
 CPU_KERNEL(cpu_dense)
 {
     int in = (int)c->g->dense.in, out = (int)c->g->dense.out;
-    const float *b = c->in[2];
-    (void)scratch;
+    const float *b = c->in[2], *residual = c->in[3], *old = scratch;
     for (int64_t i = begin; i < end; i++) {
         float *y = (float *)c->out[0] + i * out;
+        if (c->add)
+            memcpy(scratch, y, (size_t)out * sizeof *y);
         cblas_sgemv(CblasRowMajor, CblasNoTrans, out, in, 1, c->in[1], in, (const float *)c->in[0] + i * in,
-                    1, c->add ? 1 : 0, y, 1);
+                    1, 0, y, 1);
         for (int o = 0; b && o < out; o++)
             y[o] += b[o];
+        for (int o = 0; residual && o < out; o++)
+            y[o] += residual[i * out + o];
         cpu_apply(&c->g->map, y, out);
+        for (int o = 0; c->add && o < out; o++)
+            y[o] += old[o];
     }
 }
 

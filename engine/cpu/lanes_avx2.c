@@ -8,6 +8,7 @@
 #define LANES_WIDTH  8
 #define LANES_PIXELS 2
 #define LANES_TABLE  lanes_avx2_kernels
+#define LANES_ROWS   lanes_avx2_rows
 
 #include "engine/cpu/lanes_tile.h" /* the order matters */
 
@@ -38,6 +39,8 @@
 #include "engine/cpu/lanes_relayout.h"
 
 #include "engine/cpu/lanes_other.h"
+
+#include "engine/cpu/lanes_row.h"
 
 #ifdef __clang__
 #pragma clang attribute pop

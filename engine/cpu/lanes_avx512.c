@@ -9,6 +9,7 @@
 #define LANES_WIDTH  16
 #define LANES_PIXELS 4
 #define LANES_TABLE  lanes_avx512_kernels
+#define LANES_ROWS   lanes_avx512_rows
 
 #include "engine/cpu/lanes_tile.h" /* the order matters */
 
@@ -39,6 +40,8 @@
 #include "engine/cpu/lanes_relayout.h"
 
 #include "engine/cpu/lanes_other.h"
+
+#include "engine/cpu/lanes_row.h"
 
 #ifdef __clang__
 #pragma clang attribute pop

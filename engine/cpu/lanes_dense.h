@@ -40,7 +40,9 @@ static void lanes_dense(const struct call *c, int64_t begin, int64_t end, void *
                          .tap_w = 1,
                          .filter_w = in,
                          .filter_y = LANES,
-                         .end = {.map = c->g->map, .add = c->add}};
+                         .end = {.map = c->g->map,
+                                 .other = c->in[3] ? (const float *)c->in[3] + first * LANES : NULL,
+                                 .add = c->add}};
         over_blocks(&t, c->in[0], (float *)c->out[0] + first * LANES, in * LANES, out * LANES,
                     lanes_blocks(c->rows), (int)count);
     }

@@ -2,6 +2,7 @@
 #define LANES_WIDTH  4
 #define LANES_PIXELS 2
 #define LANES_TABLE  lanes_sse2_kernels
+#define LANES_ROWS   lanes_sse2_rows
 
 #include "engine/cpu/lanes_tile.h" /* the order matters */
 
@@ -32,3 +33,5 @@
 #include "engine/cpu/lanes_relayout.h"
 
 #include "engine/cpu/lanes_other.h"
+
+#include "engine/cpu/lanes_row.h"

@@ -341,7 +341,7 @@ static void winograd_run(const struct winograd *wg, const float *x, const float 
 static void lanes_winograd(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     struct winograd wg = winograd_of(&c->g->window, false);
-    struct finish f = {c->in[2], NULL, c->out[0], &c->g->map, c->add};
+    struct finish f = {c->in[2], c->in[3], c->out[0], &c->g->map, c->add};
     winograd_run(&wg, c->in[0], c->in[1], c->out[0], &f, begin, end, scratch);
 }
 

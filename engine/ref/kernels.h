@@ -23,7 +23,7 @@ static const real *at4(const real *x, const struct window *win, int64_t n, int c
 }
 
 /* Padding is zeros, which multiply: a NaN or infinite weight over them gives NaN, as in PyTorch.
- * y[n][k][p][q] = f(b[k] + sum over c, r, s of w[k][c][r][s] x[n][c0 + c][h][w]), c0 the group's first */
+ * y[n][k][p][q] = f(b[k] + sum over c, r, s of w[k][c][r][s] x[n][c0 + c][h][w] [+ residual]), c0 the group's first */
 static double conv_at(const struct window *win, const real *x, const real *w, int64_t n, int k, int p, int q)
 {
     int per_group = win->C / win->groups, first = k / (win->K / win->groups) * per_group;
@@ -39,19 +39,38 @@ static double conv_at(const struct window *win, const real *x, const real *w, in
     return sum;
 }
 
+/* The same with what is added before f, of all results. */
+static double conv_result(const struct call *c, int64_t n, int k, int p, int q)
+{
+    const struct window *win = &c->g->window;
+    const real *b = c->in[2], *residual = c->in[3];
+    double sum = conv_at(win, c->in[0], c->in[1], n, k, p, q) + (b ? (double)b[k] : 0);
+    if (residual)
+        sum += (double)residual[((n * win->K + k) * win->P + p) * win->Q + q];
+    return (double)formula_map(&c->g->map, (real)sum);
+}
+
+static double conv_largest(const struct call *c, int64_t n, int k, int p, int q)
+{
+    real most = (real)conv_result(c, n, k, 2 * p, 2 * q);
+    for (int i = 1; i < 4; i++) {
+        real v = (real)conv_result(c, n, k, 2 * p + i / 2, 2 * q + i % 2);
+        most = formula_max_takes(v, most) ? v : most;
+    }
+    return (double)most;
+}
+
 static void ref_conv(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     const struct window *win = &c->g->window;
-    const real *x = c->in[0], *w = c->in[1], *b = c->in[2];
+    int P = win->halve ? win->P / 2 : win->P, Q = win->halve ? win->Q / 2 : win->Q;
     (void)scratch;
     for (int64_t n = begin; n < end; n++)
         for (int k = 0; k < win->K; k++)
-            for (int p = 0; p < win->P; p++)
-                for (int q = 0; q < win->Q; q++) {
-                    real sum = (real)(conv_at(win, x, w, n, k, p, q) + (b ? (double)b[k] : 0));
-                    real *y = (real *)c->out[0] + ((n * win->K + k) * win->P + p) * win->Q + q;
-                    put(y, (double)formula_map(&c->g->map, sum), c->add);
-                }
+            for (int p = 0; p < P; p++)
+                for (int q = 0; q < Q; q++)
+                    put((real *)c->out[0] + ((n * win->K + k) * P + p) * Q + q,
+                        win->halve ? conv_largest(c, n, k, p, q) : conv_result(c, n, k, p, q), c->add);
 }
 
 /* A sum over all pairs of an output pixel and the input pixel that it reads through a tap: each adds to what
@@ -146,11 +165,11 @@ static size_t ref_conv_dw_scratch(const struct geometry *g)
     return (weights + (size_t)win->K) * sizeof(double);
 }
 
-/* y[n][o] = f(b[o] + sum over i of w[o][i] x[n][i]) */
+/* y[n][o] = f(b[o] + sum over i of w[o][i] x[n][i] [+ residual]) */
 static void ref_dense(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t in = c->g->dense.in, out = c->g->dense.out;
-    const real *w = c->in[1], *b = c->in[2];
+    const real *w = c->in[1], *b = c->in[2], *residual = c->in[3];
     (void)scratch;
     for (int64_t n = begin; n < end; n++)
         for (int64_t o = 0; o < out; o++) {
@@ -158,7 +177,7 @@ static void ref_dense(const struct call *c, int64_t begin, int64_t end, void *sc
             double sum = 0;
             for (int64_t i = 0; i < in; i++)
                 sum += (double)w[o * in + i] * (double)x[i];
-            sum += b ? (double)b[o] : 0;
+            sum += (b ? (double)b[o] : 0) + (residual ? (double)residual[n * out + o] : 0);
             put((real *)c->out[0] + n * out + o, (double)formula_map(&c->g->map, (real)sum), c->add);
         }
 }

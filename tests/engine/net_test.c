@@ -199,7 +199,7 @@ static void saved_weights_open_the_same_net(void **state)
     struct rig rig;
     struct fail why;
     struct net *again = NULL;
-    struct net_options o = {NET_INFER, 3, 999};
+    struct net_options o = {NET_INFER, 8, 999};
     float out[3 * OUTPUTS];
     open_rig(&rig, *state, 1, 32);
     train_step(&rig, 32, 0);

@@ -1,6 +1,6 @@
-/* A pass over steps: batch norm takes the residual that is added to its result and the function applied to that, so
- * that the values go through memory once; its backward takes the function's. Memory and not arithmetic is what
- * batch norm costs. The other passes are plan.c. */
+/* Passes over steps that join some into one, so that values go through memory once. Conv, dense and batch norm take the
+ * residual that is added to their result and the function applied to that; batch norm's backward takes the function's; a
+ * convolution keeps the largest of 2x2 results. A value that anything else reads stays. The other passes are plan.c. */
 #include <stdlib.h>
 
 #include "engine/plan.h"
@@ -17,9 +17,24 @@ static int only_reader(const struct plan *p, int id, int begin, int end)
     return -1;
 }
 
-static bool is_norm(const struct step *s)
+/* Where a step takes what is added to its result before the function; -1: it takes nothing. */
+static int residual_slot(enum op op)
 {
-    return (s->op == OP_NORM || s->op == OP_NORM_TRAIN) && !s->add;
+    switch (op) {
+    case OP_NORM:
+    case OP_NORM_TRAIN:
+        return 5;
+    case OP_CONV:
+    case OP_DENSE:
+        return 3;
+    default:
+        return -1;
+    }
+}
+
+static bool may_join(const struct step *s)
+{
+    return residual_slot(s->op) >= 0 && !s->add && s->out[0].id;
 }
 
 /* The other of the two copies that make the sum which step `one` writes: "s = a; s += b". -1: it is no such sum. */
@@ -41,7 +56,7 @@ static void drop(struct plan *p, bool *keep, int i)
     keep[i] = false;
 }
 
-/* Step i, a batch norm, moves to where its result is read: nothing in between wants it. */
+/* Step i moves to where its result is read: nothing in between wants it. */
 static void move(struct plan *p, bool *keep, int i, int to, struct value y)
 {
     p->steps[to] = p->steps[i];
@@ -61,7 +76,7 @@ static void join_forward(struct plan *p, bool *keep, int i)
         p->steps[at].g.map = reader.g.map;
         return;
     }
-    int other = s->in[5].id ? -1 : other_half(p, at);
+    int slot = residual_slot(s->op), other = s->in[slot].id ? -1 : other_half(p, at);
     if (other < 0)
         return;
     struct value residual = p->steps[other].in[0];
@@ -69,7 +84,7 @@ static void join_forward(struct plan *p, bool *keep, int i)
     drop(p, keep, at);
     drop(p, keep, other);
     move(p, keep, i, last, reader.out[0]);
-    p->steps[last].in[5] = residual;
+    p->steps[last].in[slot] = residual;
     keep[last] = true;
     p->values[reader.out[0].id].writers = 1;
 }
@@ -100,7 +115,7 @@ static void join_backward(struct plan *p, bool *keep, int i)
     drop(p, keep, i);
 }
 
-void plan_join_norm(struct plan *p)
+void plan_join(struct plan *p)
 {
     bool *keep = malloc((size_t)p->count + 1);
     if (!keep)
@@ -108,11 +123,43 @@ void plan_join_norm(struct plan *p)
     for (int i = 0; i < p->count; i++)
         keep[i] = true;
     for (int i = 0; i < p->forward; i++)
-        if (keep[i] && is_norm(&p->steps[i]))
+        if (keep[i] && may_join(&p->steps[i]))
             join_forward(p, keep, i);
     for (int i = p->forward; i < p->count; i++)
         if (p->steps[i].op == OP_MAP_BACK && !p->steps[i].add)
             join_backward(p, keep, i);
+    plan_keep(p, keep);
+    free(keep);
+}
+
+/* ---- convolutions that keep the largest of 2x2 results ---- */
+
+static bool halves(const struct window *conv, const struct window *pool)
+{
+    return pool->R == 2 && pool->S == 2 && pool->stride_h == 2 && pool->stride_w == 2 && !pool->pad_top &&
+           !pool->pad_left && !pool->pad_bottom && !pool->pad_right && pool->P == conv->P / 2 &&
+           pool->Q == conv->Q / 2;
+}
+
+void plan_join_pools(struct plan *p)
+{
+    bool *keep = malloc((size_t)p->count + 1);
+    if (!keep)
+        return;
+    for (int i = 0; i < p->count; i++)
+        keep[i] = true;
+    for (int i = 0; i < p->forward; i++) {
+        struct step *s = &p->steps[i];
+        int at = s->op != OP_CONV || s->add || s->in[3].id
+                     ? -1
+                     : only_reader(p, plan_root(p, s->out[0]), i + 1, p->forward);
+        if (at < 0 || p->steps[at].op != OP_MAXPOOL || p->steps[at].add ||
+            !halves(&s->g.window, &p->steps[at].g.window))
+            continue;
+        s->g.window.halve = true;
+        s->row = p->steps[at].row;
+        move(p, keep, i, at, p->steps[at].out[0]);
+    }
     plan_keep(p, keep);
     free(keep);
 }
