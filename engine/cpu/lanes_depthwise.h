@@ -17,9 +17,9 @@ static const float border[LANES] = {0};
 /* A load from nowhere under a mask costs hundreds of cycles: outside, zeros are read. */
 INLINE vec pixel_at(const float *line, int column, int W, const bool careful)
 {
-    const float *at = line + (ptrdiff_t)column * LANES;
-    if (careful && (!line || column < 0 || column >= W))
-        at = border;
+    const float *at = border;
+    if (!careful || (line && column >= 0 && column < W))
+        at = line + (ptrdiff_t)column * LANES;
     return load(at);
 }
 
