@@ -32,6 +32,8 @@
 
 #include "engine/cpu/lanes_relayout.h"
 
+#include "engine/cpu/lanes_pool.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #include "engine/cpu/lanes_row.h"
