@@ -128,8 +128,13 @@ void record_reduce_back(struct recorder *r, struct value dx, struct value dy, st
                         const bool *axes, enum reduce_fn fn, float scale);
 /* Keeps an element with probability 1 - rate and divides it by that. The same call makes dx of dy. */
 void record_dropout(struct recorder *r, struct value y, struct value x, double rate, int layer);
-void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner);
+void record_lrn(struct recorder *r, struct value y, struct value x, const struct lrn *lrn);
+void record_lrn_back(struct recorder *r, struct value dx, struct value dy, struct value x,
+                     const struct lrn *lrn);
+/* Over classes that lie `inner` apart; or the logarithm of that. */
+void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner,
+                    bool log);
 void record_softmax_back(struct recorder *r, struct value dx, struct value dy, struct value y,
-                         int64_t classes, int64_t inner);
+                         int64_t classes, int64_t inner, bool log);
 
 #endif

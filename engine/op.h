@@ -37,6 +37,8 @@ enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
     X(VIEW, "view")                   /* y              x */                                            \
     X(REDUCE, "reduce")               /* y              x */                                            \
     X(REDUCE_BACK, "reduce_back")     /* dx             dy x: of a greatest or least value */           \
+    X(LRN, "lrn")                     /* y              x */                                            \
+    X(LRN_BACK, "lrn_back")           /* dx             dy x */                                         \
     X(DROPOUT, "dropout")             /* y              x            (and dx from dy: the same mask) */ \
     X(SOFTMAX, "softmax")             /* y              x */                                            \
     X(SOFTMAX_BACK, "softmax_back")   /* dx             dy y */                                         \
@@ -134,6 +136,12 @@ struct reduce {
     struct nest nest; /* out: y or dx; in: x, or dy x */
 };
 
+/* Local response normalisation over `size` neighbouring channels; a row is [channels][inner]. */
+struct lrn {
+    int64_t channels, inner, size;
+    double alpha, beta, bias;
+};
+
 /* Where the windows of a convolution or a pool lie. Output pixel (p, q) and tap (r, s) read input pixel
  *   h = p * stride_h - pad_top + r * dilation_h,   w = q * stride_w - pad_left + s * dilation_w
  * and nothing where that is outside. Filter k reads the C / groups channels of its group. Pools: K = C. */
@@ -176,7 +184,8 @@ struct geometry {
             int64_t in, out;
         } dense;
         struct {
-            int64_t classes, inner; /* a row is [classes][inner] */
+            int64_t classes, inner; /* a row is [any][classes][inner] */
+            bool log;               /* the logarithm of softmax */
         } softmax;
         struct {
             int64_t outputs; /* `choice` is [rows]: an output's index, or -1: the largest */
@@ -184,6 +193,7 @@ struct geometry {
         struct zip zip;
         struct view view;
         struct reduce reduce;
+        struct lrn lrn;
         struct {
             double rate;
             int layer; /* hashed into the mask */

@@ -238,13 +238,25 @@ void record_dropout(struct recorder *r, struct value y, struct value x, double r
     record(r, OP_DROPOUT, y, none, IN(x), &(struct geometry){.dropout = {rate, layer}});
 }
 
-void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner)
+void record_lrn(struct recorder *r, struct value y, struct value x, const struct lrn *lrn)
 {
-    record(r, OP_SOFTMAX, y, none, IN(x), &(struct geometry){.softmax = {classes, inner}});
+    record(r, OP_LRN, y, none, IN(x), &(struct geometry){.lrn = *lrn});
+}
+
+void record_lrn_back(struct recorder *r, struct value dx, struct value dy, struct value x,
+                     const struct lrn *lrn)
+{
+    record(r, OP_LRN_BACK, dx, none, IN(dy, x), &(struct geometry){.lrn = *lrn});
+}
+
+void record_softmax(struct recorder *r, struct value y, struct value x, int64_t classes, int64_t inner,
+                    bool log)
+{
+    record(r, OP_SOFTMAX, y, none, IN(x), &(struct geometry){.softmax = {classes, inner, log}});
 }
 
 void record_softmax_back(struct recorder *r, struct value dx, struct value dy, struct value y,
-                         int64_t classes, int64_t inner)
+                         int64_t classes, int64_t inner, bool log)
 {
-    record(r, OP_SOFTMAX_BACK, dx, none, IN(dy, y), &(struct geometry){.softmax = {classes, inner}});
+    record(r, OP_SOFTMAX_BACK, dx, none, IN(dy, y), &(struct geometry){.softmax = {classes, inner, log}});
 }

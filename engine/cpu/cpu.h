@@ -24,6 +24,8 @@ CPU_KERNEL(cpu_batchnorm_back);
 CPU_KERNEL(cpu_map);
 CPU_KERNEL(cpu_map_back);
 CPU_KERNEL(cpu_copy);
+CPU_KERNEL(cpu_lrn);
+CPU_KERNEL(cpu_lrn_back);
 CPU_KERNEL(cpu_zip);
 CPU_KERNEL(cpu_zip_back);
 CPU_KERNEL(cpu_zip_dw);
@@ -43,6 +45,7 @@ int64_t cpu_channels(const struct call *c); /* of batch norm */
 int64_t cpu_conv_slices(const struct call *c);
 int64_t cpu_dense_slices(const struct call *c);
 int64_t cpu_zip_slices(const struct call *c);
+size_t cpu_lrn_back_scratch(const struct geometry *g);
 size_t cpu_conv_scratch(const struct geometry *g);
 size_t cpu_conv_forward_scratch(const struct geometry *g);
 size_t cpu_dense_scratch(const struct geometry *g);

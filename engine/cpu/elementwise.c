@@ -50,37 +50,50 @@ CPU_KERNEL(cpu_dropout)
         }
 }
 
+/* Where the classes of place i, counted over all rows, begin. */
+static int64_t softmax_at(const struct geometry *g, int64_t i)
+{
+    return i / g->softmax.inner * g->softmax.classes * g->softmax.inner + i % g->softmax.inner;
+}
+
 CPU_KERNEL(cpu_softmax)
 {
-    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner;
+    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner, places = c->row / classes;
     (void)scratch;
-    for (int64_t i = begin * inner; i < end * inner; i++) {
-        const float *x = (const float *)c->in[0] + i / inner * c->row + i % inner;
-        float *y = (float *)c->out[0] + i / inner * c->row + i % inner, most = x[0];
+    for (int64_t i = begin * places; i < end * places; i++) {
+        const float *x = (const float *)c->in[0] + softmax_at(c->g, i);
+        float *y = (float *)c->out[0] + softmax_at(c->g, i), most = x[0];
         double sum = 0;
         for (int64_t j = 1; j < classes; j++)
             most = x[j * inner] > most ? x[j * inner] : most;
         for (int64_t j = 0; j < classes; j++)
             sum += (double)expf(x[j * inner] - most);
-        for (int64_t j = 0; j < classes; j++)
-            y[j * inner] = (c->add ? y[j * inner] : 0) + (float)((double)expf(x[j * inner] - most) / sum);
+        float logarithm = (float)log(sum);
+        for (int64_t j = 0; j < classes; j++) {
+            float v = x[j * inner] - most;
+            v = c->g->softmax.log ? v - logarithm : (float)((double)expf(v) / sum);
+            y[j * inner] = (c->add ? y[j * inner] : 0) + v;
+        }
     }
 }
 
 CPU_KERNEL(cpu_softmax_back)
 {
-    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner;
+    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner, places = c->row / classes;
+    bool log = c->g->softmax.log;
     (void)scratch;
-    for (int64_t i = begin * inner; i < end * inner; i++) {
-        int64_t at = i / inner * c->row + i % inner;
+    for (int64_t i = begin * places; i < end * places; i++) {
+        int64_t at = softmax_at(c->g, i);
         const float *dy = (const float *)c->in[0] + at, *y = (const float *)c->in[1] + at;
         float *dx = (float *)c->out[0] + at;
         double dot = 0;
         for (int64_t j = 0; j < classes; j++)
-            dot += (double)dy[j * inner] * (double)y[j * inner];
-        for (int64_t j = 0; j < classes; j++)
-            dx[j * inner] =
-                (c->add ? dx[j * inner] : 0) + (float)((double)y[j * inner] * ((double)dy[j * inner] - dot));
+            dot += (double)dy[j * inner] * (log ? 1 : (double)y[j * inner]);
+        for (int64_t j = 0; j < classes; j++) {
+            double d = (double)dy[j * inner], v = (double)y[j * inner];
+            dx[j * inner] = (c->add ? dx[j * inner] : 0) +
+                            (float)(log ? d - (double)expf(y[j * inner]) * dot : v * (d - dot));
+        }
     }
 }
 

@@ -40,6 +40,8 @@
 
 #include "engine/cpu/lanes_pool.h"
 
+#include "engine/cpu/lanes_softmax.h"
+
 #include "engine/cpu/lanes_other.h"
 
 #include "engine/cpu/lanes_row.h"

@@ -66,28 +66,28 @@ static void lanes_dropout(const struct call *c, int64_t begin, int64_t end, void
             }
 }
 
-/* [classes][inner] with a last dimension of lanes is a softmax with inner * 16. */
+/* [channels][inner] with a last dimension of lanes is one with inner * 16. */
 static struct call wider(const struct call *c, struct geometry *g)
 {
     struct call blocks = longer(c);
     *g = *c->g;
-    g->softmax.inner *= LANES;
+    g->lrn.inner *= LANES;
     blocks.g = g;
     return blocks;
 }
 
-static void lanes_softmax(const struct call *c, int64_t begin, int64_t end, void *scratch)
+static void lanes_lrn(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     struct geometry g;
     struct call blocks = wider(c, &g);
-    cpu_softmax(&blocks, begin, end, scratch);
+    cpu_lrn(&blocks, begin, end, scratch);
 }
 
-static void lanes_softmax_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+static void lanes_lrn_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     struct geometry g;
     struct call blocks = wider(c, &g);
-    cpu_softmax_back(&blocks, begin, end, scratch);
+    cpu_lrn_back(&blocks, begin, end, scratch);
 }
 
 /* [outputs][16] for each block; `choice`, a number a row, has the same order in both layouts. */
@@ -127,6 +127,8 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_MAP] = {lanes_map, lanes_items, NULL},
     [OP_MAP_BACK] = {lanes_map_back, lanes_items, NULL},
     [OP_COPY] = {lanes_copy, lanes_items, NULL},
+    [OP_LRN] = {lanes_lrn, lanes_items, NULL},
+    [OP_LRN_BACK] = {lanes_lrn_back, lanes_items, cpu_lrn_back_scratch},
     [OP_ZIP] = {lanes_zip, lanes_items, NULL},
     [OP_ZIP_BACK] = {lanes_zip_back, lanes_items, NULL},
     [OP_ZIP_DW] = {lanes_zip_dw, lanes_zip_dw_items, NULL},

@@ -251,6 +251,7 @@ int onnx_import_leaky_relu(struct onnx_reader *r, const Onnx__NodeProto *n, stru
 /* Those without numbers: a table there says which layer. */
 int onnx_import_plain(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
 int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
+int onnx_import_lrn(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why);
 
 int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_match *match,
                         struct fail *why);

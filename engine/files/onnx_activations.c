@@ -174,24 +174,48 @@ int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const s
 
 /* ---- softmax ---- */
 
-/* Ours is over the first dimension of a row. Before operator set 13 Softmax took its input as a matrix, all
- * from `axis` on in one sum. */
+/* Softmax and LogSoftmax. Before operator set 13 they took their input as a matrix, all from `axis` on in one sum:
+ * the same where the dimensions after it are 1. */
 int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
 {
     struct onnx_value *x = onnx_input(r, n, 0);
     struct graph_node *l;
-    int64_t axis = r->opset < 13 ? 1 : -1;
+    int64_t axis = r->opset < 13 ? 1 : -1, after = 1;
     int from, rc;
     if ((rc = onnx_want_activation(x, why)) || (rc = onnx_attribute_int(n, "axis", &axis, why)))
         return rc;
     struct shape row = onnx_row(r, x);
-    int64_t at = axis < 0 ? axis + row.rank + 1 : axis;
-    if (at != 1 || (r->opset < 13 && shape_size(row) != row.dim[0]))
+    int64_t at = axis < 0 ? axis + row.rank : axis - 1;
+    for (int64_t d = at + 1; d >= 1 && d < row.rank; d++)
+        after *= row.dim[d];
+    if (at < 0 || at >= row.rank || (r->opset < 13 && after != 1))
         return fail(why, E_UNSUPPORTED,
-                    "axis %lld of %d dimensions in operator set %d; supported is a softmax "
-                    "over dimension 1",
+                    "axis %lld of %d dimensions in operator set %d; supported is one dimension of a row",
                     (long long)axis, row.rank + 1, r->opset);
-    if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, NULL, "softmax", from, &l, why)))
+    const char *type = strcmp(n->op_type, "Softmax") ? "log_softmax" : "softmax";
+    if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, NULL, type, from, &l, why)))
         return rc;
+    ((struct softmax_settings *)l->settings)->axis = at;
+    return onnx_added(r, n, why);
+}
+
+int onnx_import_lrn(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
+{
+    struct onnx_value *x = onnx_input(r, n, 0);
+    struct graph_node *l;
+    float alpha = 0.0001f, beta = 0.75f, bias = 1;
+    int64_t size = 0;
+    int from, rc;
+    if ((rc = onnx_want_activation(x, why)) || (rc = onnx_attribute_float(n, "alpha", &alpha, why)) ||
+        (rc = onnx_attribute_float(n, "beta", &beta, why)) ||
+        (rc = onnx_attribute_float(n, "bias", &bias, why)) ||
+        (rc = onnx_attribute_int(n, "size", &size, why)) || (rc = onnx_layer_of(r, x, &from, why)) ||
+        (rc = onnx_add(r, n, NULL, "lrn", from, &l, why)))
+        return rc;
+    struct lrn_settings *s = l->settings;
+    s->size = size;
+    s->alpha = onnx_decimal(alpha);
+    s->beta = onnx_decimal(beta);
+    s->bias = onnx_decimal(bias);
     return onnx_added(r, n, why);
 }

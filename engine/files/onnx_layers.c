@@ -202,9 +202,31 @@ static void export_clip(struct onnx_writer *w, const struct graph *g, int layer)
     add_clip(w, layer, "", input_name(w, g, layer), s->min, s->max);
 }
 
+/* Axes of a row come after the dimension of the rows; from the end they are the same. */
+static void export_along(struct onnx_writer *w, const struct graph *g, int layer, const char *operator)
+{
+    const struct softmax_settings *s = node_of(g, layer)->settings;
+    onnx_node_int(w, onnx_plain(w, g, layer, operator), "axis", s->axis < 0 ? s->axis : s->axis + 1);
+}
+
 static void export_softmax(struct onnx_writer *w, const struct graph *g, int layer)
 {
-    onnx_node_int(w, onnx_plain(w, g, layer, "Softmax"), "axis", 1);
+    export_along(w, g, layer, "Softmax");
+}
+
+static void export_log_softmax(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    export_along(w, g, layer, "LogSoftmax");
+}
+
+static void export_lrn(struct onnx_writer *w, const struct graph *g, int layer)
+{
+    const struct lrn_settings *s = node_of(g, layer)->settings;
+    Onnx__NodeProto *n = onnx_plain(w, g, layer, "LRN");
+    onnx_node_float(w, n, "alpha", (float)s->alpha);
+    onnx_node_float(w, n, "beta", (float)s->beta);
+    onnx_node_float(w, n, "bias", (float)s->bias);
+    onnx_node_int(w, n, "size", s->size);
 }
 
 /* ---- of two values ---- */
@@ -339,6 +361,8 @@ static const struct {
     {"silu", export_map},
     {"slice", onnx_export_slice},
     {"softmax", export_softmax},
+    {"log_softmax", export_log_softmax},
+    {"lrn", export_lrn},
     {"softplus", export_map},
     {"sqrt", export_map},
     {"squeeze", onnx_export_squeeze},

@@ -109,6 +109,15 @@ struct arg_settings { /* "argmax", "argmin" */
     bool keepdims, select_last_index;
 };
 
+struct softmax_settings { /* "softmax", "log_softmax" */
+    int64_t axis;
+};
+
+struct lrn_settings { /* "lrn", as ONNX LRN */
+    int64_t size;
+    double alpha, beta, bias;
+};
+
 enum { GELU_ERF, GELU_TANH };
 #define GELU_CHOICES "none|tanh"
 
@@ -117,7 +126,6 @@ struct gelu_settings { /* "gelu" */
 };
 
 /* Without settings: "relu", "tanh", "sigmoid", "relu6", "hard_swish", "softplus", "silu", "exp", "log", "sqrt", "abs",
- * "neg"; "global_avgpool" and "global_maxpool" (to [C, 1, 1]); "flatten" (to [C * H * W]); "softmax" (over the first
- * dimension of a row). */
+ * "neg"; "global_avgpool" and "global_maxpool" (to [C, 1, 1]); "flatten" (to [C * H * W]). */
 
 #endif

@@ -14,7 +14,8 @@ const struct layer_type *const layer_types[] = {
     /* zip.c */
     &layer_add, &layer_sub, &layer_mul, &layer_div, &layer_prelu,
     /* softmax.c, shape.c */
-    &layer_softmax, &layer_flatten, &layer_reshape, &layer_squeeze, &layer_unsqueeze, &layer_dropout,
+    &layer_softmax, &layer_log_softmax, &layer_lrn, &layer_flatten, &layer_reshape, &layer_squeeze,
+    &layer_unsqueeze, &layer_dropout,
     /* view.c, pad.c, reduce.c */
     &layer_transpose, &layer_slice, &layer_gather, &layer_concat, &layer_pad, &layer_reduce_mean,
     &layer_reduce_sum, &layer_reduce_max, &layer_reduce_min, &layer_argmax, &layer_argmin, NULL};

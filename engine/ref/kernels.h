@@ -6,6 +6,7 @@
 #include "engine/backend_ops.h"
 #include "engine/formula.h"
 #include "engine/ref/losses.h"
+#include "engine/ref/lrn.h"
 #include "engine/ref/nests.h"
 #include "engine/ref/updates.h"
 #include "engine/rng.h"
@@ -358,38 +359,48 @@ static void ref_dropout(const struct call *c, int64_t begin, int64_t end, void *
     }
 }
 
-/* y[j] = e^(x[j] - max x) / sum over k of e^(x[k] - max x), over classes that lie `inner` apart */
+/* Where the classes of place i, counted over all rows, begin. */
+static int64_t softmax_at(const struct geometry *g, int64_t i)
+{
+    return i / g->softmax.inner * g->softmax.classes * g->softmax.inner + i % g->softmax.inner;
+}
+
+/* y[j] = e^(x[j] - max x) / sum over k of e^(x[k] - max x), or its logarithm, over classes `inner` apart */
 static void ref_softmax(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner;
+    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner, places = c->row / classes;
     (void)scratch;
-    for (int64_t i = begin * inner; i < end * inner; i++) {
-        const real *x = (const real *)c->in[0] + i / inner * c->row + i % inner;
-        real *y = (real *)c->out[0] + i / inner * c->row + i % inner;
+    for (int64_t i = begin * places; i < end * places; i++) {
+        const real *x = (const real *)c->in[0] + softmax_at(c->g, i);
+        real *y = (real *)c->out[0] + softmax_at(c->g, i);
         double most = (double)x[0], sum = 0;
         for (int64_t j = 1; j < classes; j++)
             most = (double)x[j * inner] > most ? (double)x[j * inner] : most;
         for (int64_t j = 0; j < classes; j++)
             sum += exp((double)x[j * inner] - most);
-        for (int64_t j = 0; j < classes; j++)
-            put(y + j * inner, exp((double)x[j * inner] - most) / sum, c->add);
+        for (int64_t j = 0; j < classes; j++) {
+            double v = (double)x[j * inner] - most;
+            put(y + j * inner, c->g->softmax.log ? v - log(sum) : exp(v) / sum, c->add);
+        }
     }
 }
 
-/* dx[j] = y[j] (dy[j] - sum over k of dy[k] y[k]) */
+/* dx[j] = y[j] (dy[j] - sum over k of dy[k] y[k]), of the logarithm dy[j] - e^y[j] sum over k of dy[k] */
 static void ref_softmax_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner;
+    int64_t classes = c->g->softmax.classes, inner = c->g->softmax.inner, places = c->row / classes;
+    bool log = c->g->softmax.log;
     (void)scratch;
-    for (int64_t i = begin * inner; i < end * inner; i++) {
-        int64_t at = i / inner * c->row + i % inner;
+    for (int64_t i = begin * places; i < end * places; i++) {
+        int64_t at = softmax_at(c->g, i);
         const real *dy = (const real *)c->in[0] + at, *y = (const real *)c->in[1] + at;
         double dot = 0;
         for (int64_t j = 0; j < classes; j++)
-            dot += (double)dy[j * inner] * (double)y[j * inner];
-        for (int64_t j = 0; j < classes; j++)
-            put((real *)c->out[0] + at + j * inner, (double)y[j * inner] * ((double)dy[j * inner] - dot),
-                c->add);
+            dot += (double)dy[j * inner] * (log ? 1 : (double)y[j * inner]);
+        for (int64_t j = 0; j < classes; j++) {
+            double d = (double)dy[j * inner], v = (double)y[j * inner];
+            put((real *)c->out[0] + at + j * inner, log ? d - exp(v) * dot : v * (d - dot), c->add);
+        }
     }
 }
 
@@ -415,6 +426,8 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_MAP] = {ref_map, NULL, NULL},
     [OP_MAP_BACK] = {ref_map_back, NULL, NULL},
     [OP_COPY] = {ref_copy, NULL, NULL},
+    [OP_LRN] = {ref_lrn, NULL, NULL},
+    [OP_LRN_BACK] = {ref_lrn_back, NULL, NULL},
     [OP_ZIP] = {ref_zip, NULL, NULL},
     [OP_ZIP_BACK] = {ref_zip_back, NULL, NULL},
     [OP_ZIP_DW] = {ref_zip_dw, NULL, NULL},

@@ -104,6 +104,14 @@ static const struct gradient_case cases[] = {
      true, 1e-5},
     {"softmax", "mse", "input: [2, 3, 4]\nlayers:\n" FIRST LAST "  - softmax\n", true, 1e-6},
     {"softmax of images", "mse", "input: [2, 3, 4]\nlayers:\n" FIRST "  - softmax\n" LAST, true, 1e-6},
+    {"softmax and its logarithm along other axes", "mse",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - softmax: {axis: 1}\n  - log_softmax: {axis: -1}\n  - tanh\n"
+     "  - log_softmax\n" LAST,
+     true, 1e-6},
+    {"lrn", "cross_entropy",
+     "input: [2, 3, 4]\nlayers:\n" FIRST "  - lrn: {size: 3, alpha: 0.7}\n"
+     "  - lrn: {size: 2, alpha: 2, beta: 0.5, bias: 0.5}\n" LAST,
+     true, 1e-6},
     {"flatten", "mse", "input: [2, 3, 4]\nlayers:\n" FIRST "  - flatten\n  - tanh\n  - flatten\n" LAST, true,
      1e-6},
     {"flatten last", "mse", "input: [1, 2, 2]\nlayers:\n  - conv: {filters: 1, kernel: 1}\n  - flatten\n",

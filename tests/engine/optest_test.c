@@ -137,6 +137,15 @@ struct op_case {
 #define ADAM    .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-3, .correction1 = 0.1, .correction2 = 0.01
 
 #include "tests/engine/conv_cases.h"
+/* channels inner size alpha beta bias */
+#define LRN_CASES(op, t)                                                     \
+    {"of five", op, {.lrn = {127, 30, 5, 0.5, 0.75, 1}}, 3810, t, WIDE},     \
+        {"even, wide", op, {.lrn = {3, 70, 6, 2, 0.5, 0.25}}, 210, t, WIDE}, \
+        {"of one", op, {.lrn = {7, 1, 1, 0.0001, 1.25, 2}}, 7, t, PLAIN},    \
+    {                                                                        \
+        "NaN", op, {.lrn = {6, 30, 3, 1, 0.75, 1}}, 180, t, NANS             \
+    }
+
 #include "tests/engine/nest_cases.h" /* uses the enumerations above */
 
 static const struct op_case cases[] = {
@@ -184,6 +193,15 @@ static const struct op_case cases[] = {
     {"10 classes", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, PLAIN},
     {"5 classes of 6 pixels", OP_SOFTMAX, {.softmax = {5, 6}}, 30, 1e-6, PLAIN},
     {"-inf", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, INFS},
+    {"axis in the middle", OP_SOFTMAX, {.softmax = {5, 6}}, 120, 1e-6, PLAIN},
+    {"1000 classes", OP_SOFTMAX, {.softmax = {1000, 1}}, 1000, 2e-6, WIDE},
+    {"logarithm", OP_SOFTMAX, {.softmax = {5, 6, true}}, 60, 1e-6, WIDE},
+    {"logarithm, NaN", OP_SOFTMAX, {.softmax = {5, 6, true}}, 60, 1e-6, NANS},
+    {"logarithm, -inf", OP_SOFTMAX, {.softmax = {10, 1, true}}, 10, 1e-6, INFS},
+    {"axis in the middle", OP_SOFTMAX_BACK, {.softmax = {5, 6}}, 120, 1e-5, PLAIN},
+    {"logarithm", OP_SOFTMAX_BACK, {.softmax = {5, 6, true}}, 60, 1e-5, PLAIN},
+    LRN_CASES(OP_LRN, 1e-6),
+    LRN_CASES(OP_LRN_BACK, 2e-6),
     {"10 classes", OP_SOFTMAX_BACK, {.softmax = {10, 1}}, 10, 1e-5, PLAIN},
     {"5 classes of 6 pixels", OP_SOFTMAX_BACK, {.softmax = {5, 6}}, 30, 1e-5, PLAIN},
     LOSS_CASES(OP_CROSS_ENTROPY, 1e-6),
@@ -328,6 +346,7 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
             return (struct sizes){{row}, {row, row}};
         return (struct sizes){{row}, {row, 0, row}};
     case OP_SOFTMAX_BACK:
+    case OP_LRN_BACK:
         return (struct sizes){{row}, {row, row}};
     case OP_MAP:
     case OP_COPY:
@@ -335,6 +354,7 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
     case OP_FROM_LANES:
     case OP_DROPOUT:
     case OP_SOFTMAX:
+    case OP_LRN:
         return (struct sizes){{row}, {row}};
     case OP_PICK:
         return (struct sizes){{row}, {row, n}};

@@ -126,6 +126,8 @@ struct graph *graph_everything(void)
     add(g, "maxpool", NULL, "size=2,3 stride=2 ceil=true");
     FROM("avgpool1");
     add(g, "avgpool", NULL, "size=2 stride=1");
+    add(g, "lrn", NULL, "size=3 alpha=0.25 beta=0.5 bias=2");
+    add(g, "softmax", "along", "axis=1");
     add(g, "dropout", NULL, "rate=0.2");
     add(g, "flatten", NULL, "");
     add(g, "dense", "wide/name", "units=4 activation=sigmoid");
@@ -172,6 +174,7 @@ struct graph *graph_everything(void)
     add(g, "dense", "e", "units=4 activation=relu6");
     add(g, "dense", "f", "units=4 activation=softplus");
     add(g, "softmax", NULL, "");
+    add(g, "log_softmax", NULL, "");
     return done(g, 2);
 }
 
