@@ -30,7 +30,6 @@ struct kernel {
     void (*run)(const struct call *c, int64_t begin, int64_t end, void *scratch);
     int64_t (*items)(const struct call *c);      /* NULL: rows */
     size_t (*scratch)(const struct geometry *g); /* bytes for each thread; NULL: none */
-    bool together; /* items cost less in one run: each thread takes its share at once */
 };
 
 struct backend_ops {

@@ -170,12 +170,19 @@ static void run_items(void *context, int thread, int64_t begin, int64_t end)
     o->kernel->run(o->call, begin, end, o->scratch + (size_t)thread * o->scratch_piece);
 }
 
-static void run_operation(struct backend *be, const struct kernel *kernel, const struct call *c,
+/* Whose items cost less in one run: each thread takes its share at once. */
+static bool together(enum op op)
+{
+    return op == OP_WINOGRAD || op == OP_WINOGRAD_DX || op == OP_WINOGRAD_DW;
+}
+
+static void run_operation(struct backend *be, const struct kernel *table, enum op op, const struct call *c,
                           void *scratch, size_t scratch_piece)
 {
+    const struct kernel *kernel = &table[op];
     struct operation o = {kernel, c, scratch, scratch_piece};
     int64_t items = kernel->items ? kernel->items(c) : c->rows, piece = kernel->items ? 1 : PIECE_ROWS;
-    if (kernel->together)
+    if (together(op) && kernel->items)
         piece = (items + be->threads - 1) / be->threads;
     pool_run(pool_of(be), items, piece, run_items, &o);
 }
@@ -185,7 +192,7 @@ static void cpu_run(struct backend *be, enum op op, const struct call *c, void *
 {
     bool update = kernels[op].items == update_slices;
     const struct kernel *table = update ? cpu_lane_kernels(be) : kernels;
-    run_operation(be, &table[op], c, scratch, 0);
+    run_operation(be, table, op, c, scratch, 0);
 }
 
 /* ---- a plan ---- */
@@ -243,7 +250,7 @@ static void cpu_steps(struct backend *be, const struct plan *plan, const struct 
     }
     for (int i = s->begin; i < s->end; i++) {
         plan_call(plan, &plan->steps[i], m, s, sizeof(float), &all, &c);
-        run_operation(be, &table[plan->steps[i].op], &c, m->scratch, m->scratch_piece);
+        run_operation(be, table, plan->steps[i].op, &c, m->scratch, m->scratch_piece);
     }
 }
 

@@ -15,16 +15,20 @@ INLINE void product_run(const int filters, const int vectors, const struct produ
 {
     vec sum[FILTERS][LANES_PIXELS];
     const float *w = t->w, *x = t->x;
+    static const float zeros[LANES_PIXELS * LANES_WIDTH];
+    const float *start =
+        t->add ? t->y : zeros; /* read either way: a choice for each sum would go through memory */
+    ptrdiff_t filter_start = t->add ? t->filter_y : 0;
     for (int k = 0; k < filters; k++)
         for (int v = 0; v < vectors; v++)
-            sum[k][v] = t->add ? *(const vec *)(t->y + k * t->filter_y + v * LANES_WIDTH) : (vec){0};
+            sum[k][v] = load(start + k * filter_start + v * LANES_WIDTH);
     for (int d = 0; d < t->depth; d++, x += vectors * LANES_WIDTH, w += t->depth_w)
         for (int k = 0; k < filters; k++)
             for (int v = 0; v < vectors; v++)
-                sum[k][v] += w[k * t->filter_w] * *(const vec *)(x + v * LANES_WIDTH);
+                sum[k][v] += w[k * t->filter_w] * load(x + v * LANES_WIDTH);
     for (int k = 0; k < filters; k++)
         for (int v = 0; v < vectors; v++)
-            *(vec *)(t->y + k * t->filter_y + v * LANES_WIDTH) = sum[k][v];
+            store(t->y + k * t->filter_y + v * LANES_WIDTH, sum[k][v]);
 }
 
 #define PRODUCT_CODE(filters, vectors)                                                           \
@@ -126,7 +130,7 @@ INLINE void zip_rows(const vec *a, vec *b)
 /* a[i][j] becomes a[j][i]. */
 INLINE void transpose(vec a[LANES_WIDTH])
 {
-    vec b[LANES_WIDTH];
+    __attribute__((aligned(64))) vec b[LANES_WIDTH];
     zip_rows(a, b);
     zip_rows(b, a);
     if (LANES_WIDTH > 4)

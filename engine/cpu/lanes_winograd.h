@@ -6,16 +6,19 @@
  * The gradient to the input is the same with turned filters. Every sum has a fixed order, whatever the chunks.
  * Included after lanes_product.h. Next to read: lanes_winograd_dw.h. */
 
+/* Local arrays: vec itself may lie anywhere, and what crosses cache lines is slow. */
+#define ALIGNED __attribute__((aligned(64)))
+
 enum {
     TILE = 4,          /* pixels of output on a side */
     POINTS = TILE + 2, /* pixels of input on a side */
     ELEMENTS = POINTS * POINTS,
     CHUNK_TILES = 16, /* at most in a chunk */
-    CHUNK_FILTERS = 48
+    CHUNK_FILTERS = 24,
 };
 
 /* One convolution [in][H][W] -> [out][P][Q] in one direction, and how it is cut into chunks. Distances in floats:
- * points lie as u [36][filters][channels] (turned: [36][channels][filters]), v [36][channels][tiles],
+ * points lie as u [chunks][36][filters][channels] (turned: [..][channels][filters]), v [36][channels][tiles],
  * m [36][filters][tiles], tiles of vectors as products take them. */
 struct winograd {
     int in, out, H, W, P, Q, top, left, tiles_h, tiles_w;
@@ -85,13 +88,25 @@ static struct piece piece_at(const struct winograd *wg, const float *x, int64_t 
     return p;
 }
 
-/* v = B^T x B of one part of a piece of one channel, to every `stride` floats. */
-INLINE void piece_points(const struct winograd *wg, const struct piece *p, int channel, int part,
-                         vec v[ELEMENTS])
+/* Asks for the columns of a piece that its left neighbour has not read. Tiles come from everywhere in a map: the
+ * processor does not see by itself what is next. */
+INLINE void piece_fetch(const struct winograd *wg, const struct piece *p, int channel)
+{
+    int first = p->from_w < 2 && p->to_w > 2 ? 2 : p->from_w;
+    for (int i = p->from_h; i < p->to_h; i++) {
+        const float *row = p->image + (((ptrdiff_t)channel * wg->H + p->h + i) * wg->W + p->w) * LANES;
+        for (int j = first; j < p->to_w; j++)
+            __builtin_prefetch(row + j * LANES);
+    }
+}
+
+/* B^T x B of one part of a piece of one channel, to every `element` floats. */
+INLINE void piece_points(const struct winograd *wg, const struct piece *p, int channel, int part, float *v,
+                         ptrdiff_t element)
 {
     static const float nothing[POINTS * LANES];
     const float *row[POINTS];
-    vec half[POINTS][POINTS], d[POINTS], to[POINTS];
+    ALIGNED vec half[POINTS][POINTS], d[POINTS], to[POINTS];
     for (int i = 0; i < POINTS; i++)
         row[i] = i < p->from_h || i >= p->to_h
                      ? nothing
@@ -99,17 +114,22 @@ INLINE void piece_points(const struct winograd *wg, const struct piece *p, int c
                            (((ptrdiff_t)channel * wg->H + p->h + i) * wg->W + p->w + p->from_w) * LANES +
                            part;
     for (int j = 0; j < POINTS; j++) {
-        bool inside = j >= p->from_w && j < p->to_w;
-        for (int i = 0; inside && i < POINTS; i++)
-            d[i] = *(const vec *)(row[i] + (j - p->from_w) * LANES);
-        for (int i = 0; !inside && i < POINTS; i++)
-            d[i] = (vec){0};
+        if (j < p->from_w || j >= p->to_w) {
+            for (int i = 0; i < POINTS; i++)
+                half[i][j] = (vec){0};
+            continue;
+        }
+        for (int i = 0; i < POINTS; i++)
+            d[i] = load(row[i] + (j - p->from_w) * LANES);
         input_points(d, to);
         for (int i = 0; i < POINTS; i++)
             half[i][j] = to[i];
     }
-    for (int i = 0; i < POINTS; i++)
-        input_points(half[i], v + i * POINTS);
+    for (int i = 0; i < POINTS; i++) {
+        input_points(half[i], to);
+        for (int j = 0; j < POINTS; j++)
+            store(v + (i * POINTS + j) * element, to[j]);
+    }
 }
 
 /* Vector `at` of row d of a product's x. */
@@ -126,14 +146,13 @@ static __attribute__((noinline)) void transform_input(const struct winograd *wg,
     for (int t = 0; t < tiles; t++)
         pieces[t] = piece_at(wg, x, first + t);
     for (int c = 0; c < wg->in; c++)
-        for (int t = 0; t < tiles; t++)
-            for (int part = 0; part < PARTS; part++) {
-                float *to = v + product_at(wg->in, tiles * PARTS, c, t * PARTS + part);
-                vec points[ELEMENTS];
-                piece_points(wg, &pieces[t], c, part * LANES_WIDTH, points);
-                for (int e = 0; e < ELEMENTS; e++)
-                    *(vec *)(to + e * wg->v) = points[e];
-            }
+        for (int t = 0; t < tiles; t++) {
+            if (c + 1 < wg->in)
+                piece_fetch(wg, &pieces[t], c + 1);
+            for (int part = 0; part < PARTS; part++)
+                piece_points(wg, &pieces[t], c, part * LANES_WIDTH,
+                             v + product_at(wg->in, tiles * PARTS, c, t * PARTS + part), wg->v);
+        }
 }
 
 /* ---- weights ---- */
@@ -141,9 +160,10 @@ static __attribute__((noinline)) void transform_input(const struct winograd *wg,
 /* The taps of `count` channels, nine to a channel, as nine vectors over channels; zeros beyond `count`. */
 INLINE void load_taps(const float *w, int count, vec g[9])
 {
-    float padded[LANES_WIDTH * 9 + 16] = {0};
-    vec rows[LANES_WIDTH];
-    if (count <= LANES_WIDTH) {
+    ALIGNED float padded[LANES_WIDTH * 9 + 16];
+    ALIGNED vec rows[LANES_WIDTH];
+    if (count <= LANES_WIDTH) { /* what is read behind the last channel may not be there */
+        memset(padded, 0, sizeof padded);
         memcpy(padded, w, (size_t)count * 9 * sizeof *w);
         w = padded;
     }
@@ -161,10 +181,10 @@ INLINE void load_taps(const float *w, int count, vec g[9])
 #endif
 }
 
-/* u = G w G^T for vectors over channels. */
-INLINE void filter_points(const vec g[9], bool turned, vec u[ELEMENTS])
+/* G w G^T for vectors over channels, to every `element` floats. */
+INLINE void filter_points(const vec g[9], bool turned, float *u, ptrdiff_t element)
 {
-    vec half[POINTS][3], to[POINTS], from[3];
+    ALIGNED vec half[POINTS][3], to[POINTS], from[3];
     for (int j = 0; j < 3; j++) {
         for (int i = 0; i < 3; i++)
             from[i] = g[turned ? 8 - i * 3 - j : i * 3 + j];
@@ -172,21 +192,22 @@ INLINE void filter_points(const vec g[9], bool turned, vec u[ELEMENTS])
         for (int i = 0; i < POINTS; i++)
             half[i][j] = to[i];
     }
-    for (int i = 0; i < POINTS; i++)
-        weight_points(half[i], u + i * POINTS);
+    for (int i = 0; i < POINTS; i++) {
+        weight_points(half[i], to);
+        for (int j = 0; j < POINTS; j++)
+            store(u + (i * POINTS + j) * element, to[j]);
+    }
 }
 
 /* Points of w [K][C][3][3] for filters k.. and channels c..c + channels - 1, to u [36][..][row_u]. */
 static __attribute__((noinline)) void transform_weights(const struct winograd *wg, const float *w, int C,
                                                         int k, int filters, int c, int channels, float *u)
 {
-    vec g[9], points[ELEMENTS];
+    ALIGNED vec g[9];
     for (int i = 0; i < filters; i++)
         for (int j = 0; j < channels; j += LANES_WIDTH) {
             load_taps(w + ((ptrdiff_t)(k + i) * C + c + j) * 9, channels - j, g);
-            filter_points(g, wg->turned, points);
-            for (int e = 0; e < ELEMENTS; e++)
-                *(vec *)(u + e * wg->u + (ptrdiff_t)i * wg->row_u + j) = points[e];
+            filter_points(g, wg->turned, u + (ptrdiff_t)i * wg->row_u + j, wg->u);
         }
 }
 
@@ -233,7 +254,7 @@ INLINE void finish_store(const struct finish *f, float *at, vec sum)
 INLINE void output_tile(const struct winograd *wg, const float *m, float *y, int rows, int columns, vec b,
                         const struct finish *f)
 {
-    vec half[TILE][POINTS], column[POINTS], to[TILE];
+    ALIGNED vec half[TILE][POINTS], column[POINTS], to[TILE];
     for (int j = 0; j < POINTS; j++) {
         for (int i = 0; i < POINTS; i++)
             column[i] = *(const vec *)(m + (i * POINTS + j) * wg->m);
@@ -258,16 +279,19 @@ static __attribute__((noinline)) void transform_output(const struct winograd *wg
             int at = (int)((first + t) % per_block), p = at / wg->tiles_w * TILE, q = at % wg->tiles_w * TILE;
             int64_t plane = (first + t) / per_block * wg->out + k + i;
             float *to = y + ((plane * wg->P + p) * wg->Q + q) * LANES;
+            int rows = clamped(wg->P - p, TILE), columns = clamped(wg->Q - q, TILE);
             vec b = (vec){0} + (f->b ? f->b[k + i] : 0);
+            for (int j = 0; j < rows && i + 1 < filters; j++) /* the next filter's, before it is written */
+                for (int l = 0; l < columns; l++)
+                    __builtin_prefetch(to + (((ptrdiff_t)wg->P + j) * wg->Q + l) * LANES, 1);
             for (int part = 0; part < LANES; part += LANES_WIDTH)
-                output_tile(wg, m + (ptrdiff_t)i * row_m + t * LANES + part, to + part,
-                            clamped(wg->P - p, TILE), clamped(wg->Q - q, TILE), b, f);
+                output_tile(wg, m + (ptrdiff_t)i * row_m + t * LANES + part, to + part, rows, columns, b, f);
         }
 }
 
 /* ---- the whole ---- */
 
-enum { WHOLE_U = 2 << 20, CHUNK_V = 640 << 10, LARGE_V = 9 << 20 }; /* bytes */
+enum { WHOLE_U = 2 << 20, CHUNK_V = 640 << 10, LARGE_V = 19 << 18 }; /* bytes */
 
 static int tiles_within(int bytes, int in)
 {
@@ -291,18 +315,23 @@ static struct winograd winograd_of(const struct window *win, bool turned)
     wg.tiles_h = (wg.P + TILE - 1) / TILE;
     wg.tiles_w = (wg.Q + TILE - 1) / TILE;
     wg.whole = (int64_t)ELEMENTS * in * out * (int)sizeof(float) <= WHOLE_U;
-    wg.tiles = tiles_within(wg.whole ? CHUNK_V : LARGE_V, wg.in);
+    wg.tiles = tiles_within(wg.in <= 64 ? CHUNK_V : LARGE_V, wg.in);
     wg.filters = CHUNK_FILTERS < out ? CHUNK_FILTERS : out;
-    wg.row_u = turned ? (wg.whole ? out : wg.filters) : in;
-    wg.u = (ptrdiff_t)wg.row_u * (turned ? wg.in : wg.whole ? wg.out : wg.filters) + LANES;
+    wg.row_u = turned ? wg.filters : in;
+    wg.u = (ptrdiff_t)wg.row_u * (turned ? wg.in : wg.filters) + LANES;
     wg.v = (ptrdiff_t)wg.in * wg.tiles * LANES + LANES;
     wg.m = (ptrdiff_t)wg.filters * wg.tiles * LANES + LANES;
     return wg;
 }
 
+static int chunks_of(const struct winograd *wg)
+{
+    return (wg->out + wg->filters - 1) / wg->filters;
+}
+
 static size_t winograd_scratch(const struct winograd *wg)
 {
-    return (size_t)(wg->u + wg->v + wg->m) * ELEMENTS * sizeof(float);
+    return (size_t)(wg->u * (wg->whole ? chunks_of(wg) : 1) + wg->v + wg->m) * ELEMENTS * sizeof(float);
 }
 
 /* Filters k.. of one chunk: their points, unless they are kept and there already. */
@@ -310,7 +339,7 @@ static const float *chunk_weights(const struct winograd *wg, const float *w, int
                                   float *u)
 {
     if (wg->whole)
-        u += wg->turned ? k : (ptrdiff_t)k * wg->row_u;
+        u += k / wg->filters * wg->u * ELEMENTS;
     if (!wg->whole || first) {
         if (wg->turned)
             transform_weights(wg, w, wg->out, 0, wg->in, k, filters, u);
@@ -324,7 +353,7 @@ static const float *chunk_weights(const struct winograd *wg, const float *w, int
 static void winograd_run(const struct winograd *wg, const float *x, const float *w, float *y,
                          const struct finish *f, int64_t begin, int64_t end, float *scratch)
 {
-    float *u = scratch, *v = u + wg->u * ELEMENTS, *m = v + wg->v * ELEMENTS;
+    float *v = scratch, *m = v + wg->v * ELEMENTS, *u = m + wg->m * ELEMENTS;
     int per_block = wg->tiles_h * wg->tiles_w, filters, tiles;
     for (int64_t t = begin * per_block; t < end * per_block; t += tiles) {
         tiles = end * per_block - t < wg->tiles ? (int)(end * per_block - t) : wg->tiles;

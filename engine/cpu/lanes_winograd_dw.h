@@ -36,18 +36,16 @@ static __attribute__((noinline)) void transpose_points(const struct winograd *in
                                                        int c, int part, float *v, ptrdiff_t element,
                                                        ptrdiff_t row)
 {
-    vec points[LANES_WIDTH][ELEMENTS], lanes[LANES_WIDTH];
-    for (int i = 0; i < LANES_WIDTH; i++)
-        if (c + i < in->in)
-            piece_points(in, p, c + i, part, points[i]);
-        else
-            memset(points[i], 0, sizeof points[i]);
+    ALIGNED vec points[ELEMENTS][LANES_WIDTH];
+    int channels = in->in - c < LANES_WIDTH ? in->in - c : LANES_WIDTH;
+    if (channels < LANES_WIDTH)
+        memset(points, 0, sizeof points);
+    for (int i = 0; i < channels; i++)
+        piece_points(in, p, c + i, part, (float *)&points[0][i], (ptrdiff_t)LANES_WIDTH * LANES_WIDTH);
     for (int e = 0; e < ELEMENTS; e++) {
+        transpose(points[e]);
         for (int i = 0; i < LANES_WIDTH; i++)
-            lanes[i] = points[i][e];
-        transpose(lanes);
-        for (int i = 0; i < LANES_WIDTH; i++)
-            store(v + e * element + i * row, lanes[i]);
+            store(v + e * element + i * row, points[e][i]);
     }
 }
 
@@ -83,7 +81,7 @@ INLINE void gradient_points(const vec d[TILE], vec v[POINTS])
 INLINE void gradient_tile_points(const float *dy, ptrdiff_t line, int rows, int columns, float *d,
                                  ptrdiff_t element)
 {
-    vec half[POINTS][TILE], column[TILE], to[POINTS];
+    ALIGNED vec half[POINTS][TILE], column[TILE], to[POINTS];
     for (int j = 0; j < TILE; j++) {
         for (int i = 0; i < TILE; i++)
             column[i] = i < rows && j < columns ? load(dy + i * line + j * LANES) : (vec){0};
@@ -130,9 +128,9 @@ INLINE void gradient_taps(const vec s[POINTS], vec g[3])
 /* Adds nine taps of `count` channels, vectors over channels, to dw [channels][9]. */
 INLINE void add_taps(const vec g[9], int count, float *dw)
 {
-    float taps[(LANES_WIDTH + 2) * 9];
+    ALIGNED float taps[(LANES_WIDTH + 2) * 9];
 #if LANES_WIDTH == 16
-    vec rows[LANES_WIDTH];
+    ALIGNED vec rows[LANES_WIDTH];
     for (int i = 0; i < LANES_WIDTH; i++)
         rows[i] = i < 9 ? g[i] : (vec){0};
     transpose(rows);
@@ -154,7 +152,7 @@ INLINE void add_taps(const vec g[9], int count, float *dw)
 static __attribute__((noinline)) void add_sums(const struct winograd_dw *wg, const float *s, int k,
                                                int filters, float *dw)
 {
-    vec half[3][POINTS], column[POINTS], to[3], g[9];
+    ALIGNED vec half[3][POINTS], column[POINTS], to[3], g[9];
     for (int f = 0; f < filters; f++)
         for (int c = 0; c < wg->in.in; c += LANES_WIDTH) {
             const float *from = s + f * wg->row_s + c;
