@@ -109,12 +109,16 @@ static size_t row_in(const struct window *win)
     return (size_t)win->C * (size_t)win->H * (size_t)win->W;
 }
 
-/* Tiles of lanes_row.h do better than a matrix product where taps overlap and pixels lie side by side, and where a
- * group has one channel and filter. */
+enum { TILED_PIXELS = 64 }; /* fewer leave vectors half empty */
+
+/* Tiles of lanes_row.h do better than a matrix product where pixels lie side by side, and where a group has one
+ * channel and filter. */
 static bool by_tiles(const struct window *win)
 {
     bool depthwise = win->groups == win->C && win->groups == win->K;
-    return depthwise || (win->stride_h == 1 && win->stride_w == 1 && win->R * win->S > 1);
+    if (is_direct(win))
+        return !win->halve && pixels(win) >= TILED_PIXELS;
+    return depthwise || (win->stride_h == 1 && win->stride_w == 1);
 }
 
 static size_t columns_floats(const struct window *win)

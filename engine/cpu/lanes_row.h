@@ -43,6 +43,8 @@ static __attribute__((noinline)) void finish(const struct map *map, float bias, 
         finish_line(&(struct map){.fn = MAP_IDENTITY}, bias, from, other, to, n, room);
     else if (map->fn == MAP_RELU)
         finish_line(&(struct map){.fn = MAP_RELU}, bias, from, other, to, n, room);
+    else if (map->fn == MAP_RELU6)
+        finish_line(&(struct map){.fn = MAP_RELU6}, bias, from, other, to, n, room);
     else
         finish_line(map, bias, from, other, to, n, room);
 }
@@ -83,6 +85,13 @@ static void row_finish(const struct call *c, int64_t n, int k, int p, int rows, 
 
 /* ---- convolution ---- */
 
+/* Taps and pixels one to one. */
+static bool is_single(const struct window *win)
+{
+    return win->R == 1 && win->S == 1 && win->stride_h == 1 && win->stride_w == 1 && !win->pad_top &&
+           !win->pad_left && win->P == win->H && win->Q == win->W && !win->halve;
+}
+
 /* Distances of the copied image and of results, in floats. */
 struct row_plan {
     struct sweep s;
@@ -110,6 +119,9 @@ static struct row_plan row_plan_of(const struct geometry *g)
 
 static size_t row_conv_scratch(const struct geometry *g)
 {
+    const struct window *win = &g->window;
+    if (is_single(win))
+        return (size_t)(win->C + win->K) / (size_t)win->groups * LANES * sizeof(float);
     struct row_plan r = row_plan_of(g);
     return ((size_t)r.s.C * (size_t)r.channel + ROW_SLACK + ROW_FILTERS * (size_t)r.filter) * sizeof(float);
 }
@@ -185,13 +197,66 @@ static void row_group(const struct call *c, const struct row_plan *r, int64_t n,
         }
 }
 
+/* One group of a convolution of single taps: whole vectors where they lie; what is left of the pixels by way of
+ * scratch. */
+static void single_group(const struct call *c, int64_t n, int group, float *scratch)
+{
+    const struct window *win = &c->g->window;
+    int C = win->C / win->groups, K = win->K / win->groups, area = win->P * win->Q,
+        whole = area - area % LANES_WIDTH;
+    int64_t at = (n * win->K + group * K) * area;
+    int most = BAND_BYTES / (int)sizeof(float) / LANES_WIDTH / C;
+    const float *x = (const float *)c->in[0] + (n * win->C + group * C) * area,
+                *other = c->in[3] ? (const float *)c->in[3] + at : NULL;
+    float *y = (float *)c->out[0] + at, *results = scratch + C * LANES_WIDTH;
+    struct tile t = {.w = (const float *)c->in[1] + (ptrdiff_t)group * K * C,
+                     .b = c->in[2] ? (const float *)c->in[2] + group * K : NULL,
+                     .C = 1,
+                     .R = 1,
+                     .S = C,
+                     .tap = area,
+                     .tap_w = 1,
+                     .filter_w = C,
+                     .filter_y = area,
+                     .end = {.map = c->g->map, .other = other, .add = c->add}};
+    struct list l;
+    most = most < BAND_PIXELS_LEAST ? BAND_PIXELS_LEAST : most < LIST ? most : LIST;
+    for (int i = 0; i < whole;) {
+        for (l.count = 0; i < whole && l.count < most; i += LANES_WIDTH, l.count++)
+            l.x[l.count] = l.y[l.count] = i;
+        tile_filters(t, x, y, &l, K);
+    }
+    if (whole == area)
+        return;
+    for (int k = 0; k < C; k++)
+        for (int i = 0; i < LANES_WIDTH; i++)
+            scratch[k * LANES_WIDTH + i] = i < area - whole ? x[(ptrdiff_t)k * area + whole + i] : 0;
+    t.tap = t.filter_y = LANES_WIDTH;
+    t.end = (struct ending){.other = NULL};
+    l.count = 1;
+    l.x[0] = l.y[0] = 0;
+    tile_filters(t, scratch, results, &l, K);
+    for (int k = 0; k < K; k++) {
+        float *from = results + k * LANES_WIDTH, *to = y + (ptrdiff_t)k * area + whole;
+        finish(&c->g->map, 0, from, other ? other + (ptrdiff_t)k * area + whole : NULL, from, area - whole,
+               area - whole);
+        for (int i = 0; i < area - whole; i++)
+            to[i] = (c->add ? to[i] : 0) + from[i];
+    }
+}
+
 static void row_conv(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
+    int groups = c->g->window.groups;
+    if (is_single(&c->g->window)) {
+        for (int64_t i = begin * groups; i < end * groups; i++)
+            single_group(c, i / groups, (int)(i % groups), scratch);
+        return;
+    }
     struct row_plan r = row_plan_of(c->g);
     memset(scratch, 0, ((size_t)r.s.C * (size_t)r.channel + ROW_SLACK) * sizeof(float));
-    for (int64_t n = begin; n < end; n++)
-        for (int group = 0; group < c->g->window.groups; group++)
-            row_group(c, &r, n, group, scratch);
+    for (int64_t i = begin * groups; i < end * groups; i++)
+        row_group(c, &r, i / groups, (int)(i % groups), scratch);
 }
 
 const struct row_code LANES_ROWS = {row_conv, row_finish, row_conv_scratch};

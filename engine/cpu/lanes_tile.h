@@ -32,7 +32,7 @@ struct tile {
     ptrdiff_t ahead;     /* one tap row: how far ahead of x lies what will be read next; 0: nowhere */
     const float *next;   /* a pixel of it */
     struct ending end;
-    bool plain; /* nothing to do at the end but relu */
+    bool plain; /* the end can be done in registers */
 };
 
 static __attribute__((noinline)) void tile_end(const int filters, const int pixels, const struct tile *t,
@@ -118,9 +118,16 @@ INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
         tile_end(filters, pixels, t, copy);
         return;
     }
+    if (t->end.other)
+        for (int k = 0; k < filters; k++)
+            for (int q = 0; q < pixels; q++)
+                sum[k * pixels + q] += load(t->end.other + (t->y[q] - t->y_base) + k * t->filter_y);
     if (t->end.map.fn == MAP_RELU)
         for (int i = 0; i < filters * pixels; i++)
             sum[i] = vec_relu(sum[i]);
+    if (t->end.map.fn == MAP_RELU6)
+        for (int i = 0; i < filters * pixels; i++)
+            sum[i] = vec_clip(sum[i], 0, 6);
     for (int k = 0; k < filters; k++)
         for (int q = 0; q < pixels; q++)
             store(t->y[q] + k * t->filter_y, sum[k * pixels + q]);
@@ -199,7 +206,7 @@ static void tile_filters(struct tile t, const float *x, float *y, const struct l
 {
     int most = l->count == 1 ? UNITS : FILTERS;
     t.y_base = y;
-    t.plain = !t.end.add && !t.end.other && !t.end.pool && t.end.map.fn <= MAP_RELU;
+    t.plain = !t.end.add && !t.end.pool && (t.end.map.fn <= MAP_RELU || t.end.map.fn == MAP_RELU6);
     for (int k = 0, kt; k < filters; k += kt, y += kt * t.filter_y) {
         kt = next_size(filters - k, most);
         if (kt == 4 && filters - k >= FILTERS)
