@@ -88,11 +88,14 @@ const char *plan_bytes_text(double bytes, char *out, size_t size)
 static void kernel_text(const struct step *s, char *out, size_t size)
 {
     bool alone = s->op == OP_MAP || s->op == OP_MAP_BACK, mapped = s->g.map.fn != MAP_IDENTITY;
-    snprintf(out, size, "%s%s%s", op_name(s->op),
+    bool conv = s->op == OP_CONV || s->op == OP_WINOGRAD || s->op == OP_DENSE;
+    snprintf(out, size, "%s%s%s%s", op_name(s->op), conv && s->in[3].id ? " + residual" : "",
              !mapped ? ""
              : alone ? " "
                      : " + ",
              mapped ? functions[s->g.map.fn] : "");
+    if (s->op == OP_CONV && s->g.window.halve)
+        strncat(out, " + maxpool", size - strlen(out) - 1);
     if (s->add)
         strncat(out, " +=", size - strlen(out) - 1);
 }
