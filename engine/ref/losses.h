@@ -85,18 +85,23 @@ static void loss_cross_entropy(const struct call *c, int64_t begin, int64_t end,
     (void)scratch;
     for (int64_t n = begin; n < end; n++) {
         const real *x = (const real *)c->in[0] + n * k;
+        real *dx = c->out[0] ? (real *)c->out[0] + n * k : NULL; /* holds e^x[j] on the way */
         double most = (double)x[largest_output(x, k)], sum = 0, loss = 0, total = 0;
         if (leave_out(c, n))
             continue;
-        for (int64_t j = 0; j < k; j++)
-            sum += exp((double)x[j] - most);
+        for (int64_t j = 0; j < k; j++) {
+            double e = exp((double)x[j] - most);
+            sum += e;
+            put_gradient(c, n, j, e);
+        }
+        double log_sum = log(sum) + most;
         for (int64_t j = 0; j < k; j++) {
             double q = smoothed_at(c, n, j);
             total += q;
-            loss += q != 0 ? q * (log(sum) + most - (double)x[j]) : 0;
+            loss += q != 0 ? q * (log_sum - (double)x[j]) : 0;
         }
-        for (int64_t j = 0; j < k; j++)
-            put_gradient(c, n, j, exp((double)x[j] - most) / sum * total - smoothed_at(c, n, j));
+        for (int64_t j = 0; dx && j < k; j++)
+            dx[j] = (real)((double)dx[j] / sum * total - smoothed_at(c, n, j));
         put_sums(c, n, loss, c->g->loss.labels ? weight_at(c, (int64_t)((const real *)c->in[1])[n]) : 1);
     }
 }
