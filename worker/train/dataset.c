@@ -299,6 +299,16 @@ static int labels_check(const struct dataset *d, int64_t classes, const struct l
     return 0;
 }
 
+/* Of log loss: how far each label holds. */
+static int shares_check(const struct dataset *d, struct fail *why)
+{
+    for (int64_t i = 0; i < d->count * d->target_size; i++)
+        if (!(d->targets[i] >= 0 && d->targets[i] <= 1))
+            return fail(why, E_JOB, "data set: row %lld has the target %g, log_loss takes 0 to 1",
+                        (long long)(i / d->target_size), (double)d->targets[i]);
+    return 0;
+}
+
 /* Labels 0 and 1 with one output are targets of log loss. */
 static int labels_to_targets(struct dataset *d, struct fail *why)
 {
@@ -315,7 +325,8 @@ static int answers_check(struct dataset *d, const struct graph *g, const struct 
 {
     int64_t outputs = shape_size(graph_output(g));
     bool classes = strcmp(loss_name(loss), "cross_entropy") == 0;
-    bool binary = strcmp(loss_name(loss), "log_loss") == 0 && outputs == 1 && !d->target_size;
+    bool shares = strcmp(loss_name(loss), "log_loss") == 0;
+    bool binary = shares && outputs == 1 && !d->target_size;
     if (classes && d->target_size)
         return fail(why, E_JOB, "data set: cross_entropy needs labels, the rows have targets");
     if (!classes && !d->target_size && !binary)
@@ -324,7 +335,7 @@ static int answers_check(struct dataset *d, const struct graph *g, const struct 
         return fail(why, E_JOB, "data set: rows have %lld targets, the network %lld outputs",
                     (long long)d->target_size, (long long)outputs);
     if (d->target_size)
-        return 0;
+        return shares ? shares_check(d, why) : 0;
     int rc = labels_check(d, binary ? 2 : outputs, loss, why);
     return rc || !binary ? rc : labels_to_targets(d, why);
 }

@@ -281,12 +281,75 @@ static void what_does_not_fit_the_network(void **state)
     free(t);
 }
 
+/* A label that is no class may be there where the job leaves its rows out. */
+static void ignored_labels_are_no_class(void **state)
+{
+    (void)state;
+    struct table *t = table_make(11);
+    struct fail why = {0};
+    struct rows r = {.dtype = DTYPE_UINT8,
+                     .row_shape = SHAPE(1, 4, 4),
+                     .count = 50,
+                     .row_size = SIZE,
+                     .data = t->pixels,
+                     .labels = t->labels};
+    t->labels[33] = -7;
+    for (int ignored = -8; ignored <= -7; ignored++) {
+        struct dataset_options o = {.validation_rate = 0.1, .ignores = true, .ignored_label = ignored};
+        struct dataset *d = NULL;
+        struct graph *g = graph_make();
+        assert_int_equal(dataset_new(&d, &o, &why), 0);
+        assert_int_equal(dataset_add_rows(d, &r, "table", &why), 0);
+        assert_int_equal(dataset_finish(d, g, loss_find("cross_entropy"), &why), ignored == -7 ? 0 : -E_JOB);
+        graph_free(&g);
+        dataset_free(&d);
+    }
+    free(t);
+}
+
+static void targets_of_several_labels(void **state)
+{
+    static const struct {
+        float target;
+        const char *loss, *said;
+    } cases[] = {
+        {1, "log_loss", NULL},
+        {1.5f, "log_loss", "row 3 has the target 1.5"},
+        {1.5f, "mse", NULL},
+        {0, "cross_entropy", "labels"},
+    };
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct table *t = table_make(11);
+        struct fail why = {0};
+        float targets[50 * 10] = {0};
+        struct rows r = {.dtype = DTYPE_UINT8,
+                         .row_shape = SHAPE(1, 4, 4),
+                         .count = 50,
+                         .row_size = SIZE,
+                         .data = t->pixels,
+                         .targets = targets,
+                         .target_size = 10};
+        struct dataset *d = dataset_make(0.1, 0);
+        struct graph *g = graph_make();
+        targets[3 * 10 + 4] = cases[i].target;
+        assert_int_equal(dataset_add_rows(d, &r, "table", &why), 0);
+        int rc = dataset_finish(d, g, loss_find(cases[i].loss), &why);
+        assert_int_equal(rc, cases[i].said ? -E_JOB : 0);
+        assert_true(!cases[i].said || strstr(why.text, cases[i].said));
+        graph_free(&g);
+        dataset_free(&d);
+        free(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(split_follows_the_rule),           cmocka_unit_test(digest_is_of_rows_in_order),
         cmocka_unit_test(bytes_are_normalised_when_filled), cmocka_unit_test(records_and_files_give_the_same),
         cmocka_unit_test(wrong_records_say_where),          cmocka_unit_test(what_does_not_fit_the_network),
+        cmocka_unit_test(ignored_labels_are_no_class),      cmocka_unit_test(targets_of_several_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
