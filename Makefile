@@ -67,6 +67,12 @@ all: $(B)/millrace
 SHIM := $(if $(filter tsan,$(FLAVOUR)),$(B)/tests/tsan/threads.o)
 $(B)/millrace: $(B)/worker/main.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+# For tests alone: the same program, which crashes where worker/infer/hook.h says.
+$(B)/hooks/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS) -DMILLRACE_HOOKS -MMD -MP -c -o $@ $<
+$(B)/millrace-hooks: $(B)/worker/main.o $(B)/hooks/worker/infer/runner.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/libengine.a: $(ENGINE_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 $(B)/libworker.a: $(WORKER_OBJ)
@@ -154,7 +160,7 @@ test: setup
 	@$(SUB) test-run
 # What does not build is counted by tests/run. One broker serves all programs that share one.
 test-run:
-	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(CHOSEN); \
+	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(B)/millrace-hooks $(CHOSEN); \
 	ASAN_OPTIONS="allocator_may_return_null=1 $$ASAN_OPTIONS" \
 	TSAN_OPTIONS="halt_on_error=1 allocator_may_return_null=1 suppressions=$(CURDIR)/tests/tsan/suppressions $$TSAN_OPTIONS" \
 	  JOBS=$(JOBS) tests/run $(B)/test-logs $(CHOSEN)

@@ -80,6 +80,16 @@ static int slot_take(const struct settings *s, struct fail *why)
 
 /* ---- roles ---- */
 
+/* What was in flight when the last process of this slot crashed, and the place where this one would leave its own. */
+static int inflight_take(const struct settings *s, struct inflight **f, struct fail *why)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s/inflight", s->worker_state_dir, s->worker_slot);
+    int rc = inflight_open(f, path, why);
+    inflight_arm(*f);
+    return rc;
+}
+
 static int infer_run(struct service *sv, struct fail *why)
 {
     struct metrics *m = sv->metrics;
@@ -90,6 +100,8 @@ static int infer_run(struct service *sv, struct fail *why)
     struct backend *be = NULL;
     struct follower *follower = NULL;
     int rc = backend_open(&be, s->engine_backend, (int)s->engine_threads, why);
+    if (!rc)
+        rc = inflight_take(s, &options.inflight, why);
     if (!rc)
         rc = follower_open(&follower, s, m, why);
     if (!rc)
@@ -103,6 +115,7 @@ static int infer_run(struct service *sv, struct fail *why)
         log_event(LOG_INFO, "ready", "role", role.name, "slot", s->worker_slot, NULL);
         rc = session_run(s, &role, runner_work, &options, &sv->stop, why);
     }
+    inflight_close(&options.inflight);
     router_close(&options.router);
     follower_close(&follower);
     backend_close(&be);

@@ -11,6 +11,7 @@
 #include "worker/codec/model_spec.h"
 #include "worker/infer/answer.h"
 #include "worker/infer/explain.h"
+#include "worker/infer/hook.h"
 #include "worker/infer/rows.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
@@ -36,6 +37,8 @@ struct runner {
     struct infer_metrics *metrics; /* NULL: nobody counts */
     struct model_metrics *unknown; /* counts records that name no model */
     struct model_metrics *model;   /* of the record at hand */
+    struct inflight *inflight;
+    struct hook hook;
     int64_t spent_us; /* waiting and computing while the record at hand was taken: not decoding */
 };
 
@@ -49,6 +52,7 @@ static int flush(void *runner, struct served *s, struct fail *why)
 {
     struct runner *r = runner;
     int64_t began_us = now_us(), K = net_output_size(s->net);
+    hook_compute(&r->hook);
     int rc = net_forward(s->net, s->rows, why);
     if (!rc && s->explainer)
         rc = explain_rows(s, why);
@@ -169,6 +173,7 @@ static int accept(struct runner *r, const struct record *record, const struct in
         rc = answer_new(&a, r->batch, record, q, s, variant, sink_limit(r->sink, TOPIC_PREDICTIONS), why);
     if (rc)
         return rc;
+    hook_request(&r->hook, q);
     a->received_us = now_us();
     if (r->last)
         r->last->next = a;
@@ -206,6 +211,12 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
         r->began_us = began_us;
     r->spent_us = 0;
     r->model = r->unknown;
+    inflight_add(r->inflight, record);
+    int crashes = inflight_condemned(r->inflight, record);
+    if (crashes) {
+        fail(&reason, E_CRASH, "the worker crashed %d times while it worked on this record alone", crashes);
+        return refuse(r, record, "infer", &reason, why);
+    }
     int rc = record_unframe(record->value, record_header(record, "millrace.schema"),
                             record_type_find("InferenceBatch"), &payload, &reason);
     if (!rc)
@@ -230,6 +241,7 @@ static void drop(struct runner *r)
 {
     router_drop_rows(r->router);
     batch_reset(r->batch);
+    inflight_clear(r->inflight);
     r->first = r->last = NULL;
     r->records = 0;
     r->rows = 0;
@@ -239,7 +251,7 @@ static bool is_full(const struct runner *r)
 {
     return r->rows >= r->settings->batch_max_rows ||
            (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes / BATCHES_OF_BYTES ||
-           router_is_full(r->router);
+           r->records >= inflight_limit(r->inflight, r->src) || router_is_full(r->router);
 }
 
 /* Reads until the batch is complete. SOURCE_CHANGED: it was dropped. */
@@ -266,6 +278,16 @@ static int gather(struct runner *r, struct fail *why)
     return 0;
 }
 
+/* While a crash is narrowed down every batch is committed before the next begins, so that the next process finds the suspects
+ * ahead of it and nothing else. */
+static int pass_suspects(struct runner *r, struct fail *why)
+{
+    int rc = sink_wait(r->sink, why);
+    if (!rc)
+        inflight_passed(r->inflight, r->src);
+    return rc == -E_ABORT ? 0 : rc; /* an abort: the source will say so and the suspects come again */
+}
+
 /* Computes what is left, writes the answers and hands the batch over. */
 static int seal(struct runner *r, struct fail *why)
 {
@@ -278,12 +300,15 @@ static int seal(struct runner *r, struct fail *why)
         rc = source_seal(r->src, r->batch, SEAL_DONE, why);
     if (rc)
         return rc;
+    bool careful = inflight_is_careful(r->inflight);
+    r->batch->hurry |= careful;
+    inflight_clear(r->inflight);
     r->first = r->last = NULL;
     r->records = 0;
     r->rows = 0;
     rc = sink_put(r->sink, &r->batch, why);
     router_trim(r->router);
-    return rc;
+    return rc || !careful ? rc : pass_suspects(r, why);
 }
 
 int runner_work(struct source *src, struct sink *sink, void *options, struct fail *why)
@@ -294,6 +319,7 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
                        .always_outputs = o->always_outputs,
                        .always_explain = o->always_explain,
                        .metrics = o->metrics,
+                       .inflight = o->inflight,
                        .unknown = metrics_model(o->metrics, "", 0),
                        .src = src,
                        .sink = sink};

@@ -2,6 +2,7 @@
 #ifndef WORKER_INFER_RUNNER_H
 #define WORKER_INFER_RUNNER_H
 
+#include "worker/infer/inflight.h"
 #include "worker/infer/router.h"
 #include "worker/stream/sink.h"
 
@@ -9,6 +10,7 @@ struct runner_options {
     const struct settings *settings; /* batch, commit and inference settings; worker_slot names the worker */
     struct router *router;
     struct infer_metrics *metrics; /* NULL: nobody counts */
+    struct inflight *inflight;     /* NULL: a crash leaves no trace */
     bool stop_at_end;              /* a file: return 0 when everything is read and answered */
     bool always_outputs;           /* as if every request asked for return_outputs */
     bool always_explain;           /* and for explain */

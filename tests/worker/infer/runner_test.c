@@ -4,6 +4,9 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "worker/codec/record.h"
 
@@ -573,6 +576,94 @@ static void waiting_ends_when_the_partition_goes(void **state)
     line_close(&l);
 }
 
+/* ---- crashes ---- */
+
+enum { RECORDS = 64 };
+
+static void add_request(struct line *l, const char *key, const char *model)
+{
+    static const char row[LINE_INPUT];
+    struct bytes b = {0};
+    struct tensor_view t = {.dtype = DTYPE_UINT8, .shape = SHAPE(1, 3, 8, 8), .data = {row, sizeof row}};
+    struct inference_head head = {.id = text_span(key), .model = text_span(model), .top_k = 1};
+    inference_encode(&b, &head, &t, NULL);
+    line_add(l, key, span_of(&b), NULL, 0);
+    bytes_free(&b);
+}
+
+static bool is_culprit(const int *culprits, int i)
+{
+    for (; *culprits >= 0; culprits++)
+        if (*culprits == i)
+            return true;
+    return false;
+}
+
+/* The life of one process: from what is committed to the end of the topic, or to its death. Never returns. */
+static void live(const char *folder, struct line_topic *topic, const int *culprits)
+{
+    struct line l;
+    struct fail why = {0};
+    char key[16];
+    line_open(&l, folder, "");
+    l.topic = topic;
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        add_request(&l, key, is_culprit(culprits, i) ? "boom" : "tiny");
+    }
+    l.next = l.sealed_to = topic->committed;
+    int rc = inflight_open(&l.inflight, folder_path(folder, "inflight"), &why);
+    inflight_arm(l.inflight);
+    if (!rc)
+        rc = line_run(&l, &why);
+    inflight_close(&l.inflight);
+    line_close(&l);
+    _exit(rc ? 1 : 0);
+}
+
+/* Processes one after the other, as a supervisor starts them; returns how many crashed. */
+static int supervise(const char *folder, struct line_topic *topic, const int *culprits, int most)
+{
+    for (int crashes = 0;; crashes++) {
+        int status;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            live(folder, topic, culprits);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            return crashes;
+        }
+        assert_int_equal(WTERMSIG(status), SIGSEGV);
+        assert_in_range(crashes, 0, most);
+    }
+}
+
+/* Halving: log2(64) crashes leave one suspect, two more condemn it. Its neighbours are answered, all once. */
+static void a_record_that_crashes_the_process_is_found(void **state)
+{
+    static const int cases[][8] = {
+        {-1}, {0, -1}, {37, -1}, {RECORDS - 1, -1}, {5, 6, 7, -1}, {0, 31, 32, -1}, {1, 2, 40, 62, 63, -1}};
+    struct line_topic *topic =
+        mmap(NULL, sizeof *topic, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(topic != MAP_FAILED);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        int culprits = 0;
+        memset(topic, 0, sizeof *topic);
+        for (; cases[c][culprits] >= 0; culprits++)
+            ;
+        int crashes = supervise(*state, topic, cases[c], 8 * culprits);
+        assert_true(crashes >= 2 * culprits);
+        assert_int_equal(topic->committed, RECORDS);
+        for (int i = 0; i < RECORDS; i++) {
+            assert_int_equal(topic->dead[i], is_culprit(cases[c], i));
+            assert_int_equal(topic->answered[i], !is_culprit(cases[c], i));
+        }
+    }
+    munmap(topic, sizeof *topic);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -587,6 +678,7 @@ int main(void)
         cmocka_unit_test(an_answer_too_large_is_a_dead_letter),
         cmocka_unit_test(an_unknown_model_is_waited_for),
         cmocka_unit_test(waiting_ends_when_the_partition_goes),
+        cmocka_unit_test(a_record_that_crashes_the_process_is_found),
     };
     log_open(LOG_TEXT, LOG_ERROR);
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
