@@ -40,8 +40,11 @@ static __attribute__((noinline)) void transpose_points(const struct winograd *in
     int channels = in->in - c < LANES_WIDTH ? in->in - c : LANES_WIDTH;
     if (channels < LANES_WIDTH)
         memset(points, 0, sizeof points);
-    for (int i = 0; i < channels; i++)
+    for (int i = 0; i < channels; i++) {
+        if (c + i + 1 < in->in)
+            piece_fetch(in, p, c + i + 1);
         piece_points(in, p, c + i, part, (float *)&points[0][i], (ptrdiff_t)LANES_WIDTH * LANES_WIDTH);
+    }
     for (int e = 0; e < ELEMENTS; e++) {
         transpose(points[e]);
         for (int i = 0; i < LANES_WIDTH; i++)
