@@ -10,41 +10,34 @@ INLINE vec gelu_tanh(vec x)
     return vec_tanh(0.79788456f * (x + 0.044715f * x * x * x));
 }
 
-/* Those that cost a division or an exponential at least; one by one where this has no vector of it. */
-static __attribute__((noinline)) void map_slowly(const struct map *map, vec *at)
+/* Those that cost a division or an exponential at least; one by one where this has no vector of it. By value: through
+ * memory a vector that lies across two cache lines costs more than its exponential. */
+static __attribute__((noinline)) vec map_slowly(const struct map *map, vec v)
 {
-    vec v = *at;
     float each[LANES_WIDTH];
     switch (map->fn) {
     case MAP_TANH:
-        *at = vec_tanh(v);
-        break;
+        return vec_tanh(v);
     case MAP_SIGMOID:
-        *at = vec_sigmoid(v);
-        break;
+        return vec_sigmoid(v);
     case MAP_GELU:
-        *at = v * vec_normal(v);
-        break;
+        return v * vec_normal(v);
     case MAP_GELU_TANH:
-        *at = v * 0.5f * (1 + gelu_tanh(v));
-        break;
+        return v * 0.5f * (1 + gelu_tanh(v));
     case MAP_SOFTPLUS:
-        *at = vec_softplus(v);
-        break;
+        return vec_softplus(v);
     case MAP_SILU:
-        *at = v * vec_sigmoid(v);
-        break;
+        return v * vec_sigmoid(v);
     case MAP_ELU:
-        *at = choose(v < 0, map->a * vec_expm1(vec_clip(v, -80, 0)), v);
-        break;
+        return choose(v < 0, map->a * vec_expm1(vec_clip(v, -80, 0)), v);
     case MAP_EXP:
-        *at = vec_exp(v);
-        break;
+        return vec_exp(v);
     default:
-        memcpy(each, at, sizeof each);
+        memcpy(each, &v, sizeof each);
         for (int l = 0; l < LANES_WIDTH; l++)
             each[l] = formula_map(map, each[l]);
-        memcpy(at, each, sizeof each);
+        memcpy(&v, each, sizeof each);
+        return v;
     }
 }
 
@@ -70,36 +63,33 @@ INLINE vec vec_map(const struct map *map, vec v)
     case MAP_NEG:
         return -v;
     default:
-        map_slowly(map, &v);
-        return v;
+        return map_slowly(map, v);
     }
 }
 
-static __attribute__((noinline)) void slope_slowly(const struct map *map, vec *dy, vec v)
+static __attribute__((noinline)) vec slope_slowly(const struct map *map, vec dy, vec v)
 {
     float each[LANES_WIDTH], grad[LANES_WIDTH];
     vec s;
     switch (map->fn) {
     case MAP_GELU:
-        *dy *= vec_normal(v) + v * 0.39894228f * vec_exp(-v * v / 2);
-        break;
+        return dy * (vec_normal(v) + v * 0.39894228f * vec_exp(-v * v / 2));
     case MAP_GELU_TANH:
         s = gelu_tanh(v);
-        *dy *= 0.5f * (1 + s) + v * 0.5f * (1 - s * s) * (0.79788456f + 3 * 0.79788456f * 0.044715f * v * v);
-        break;
+        return dy * (0.5f * (1 + s) +
+                     v * 0.5f * (1 - s * s) * (0.79788456f + 3 * 0.79788456f * 0.044715f * v * v));
     case MAP_SOFTPLUS:
-        *dy *= -vec_expm1(-v);
-        break;
+        return dy * (-vec_expm1(-v));
     case MAP_SILU:
         s = vec_sigmoid(v);
-        *dy *= s + v * s * (1 - s);
-        break;
+        return dy * (s + v * s * (1 - s));
     default:
         memcpy(each, &v, sizeof each);
-        memcpy(grad, dy, sizeof grad);
+        memcpy(grad, &dy, sizeof grad);
         for (int l = 0; l < LANES_WIDTH; l++)
             grad[l] = formula_map_back(map, grad[l], each[l]);
-        memcpy(dy, grad, sizeof grad);
+        memcpy(&dy, grad, sizeof grad);
+        return dy;
     }
 }
 
@@ -137,8 +127,7 @@ INLINE vec vec_map_back(const struct map *map, vec dy, vec v)
     default:
         break;
     }
-    slope_slowly(map, &dy, v);
-    return dy;
+    return slope_slowly(map, dy, v);
 }
 
 /* y = f(x) over n values; the last ones that do not fill a vector as part of one, so that their bits are the same.
