@@ -128,6 +128,15 @@ INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
     if (t->end.map.fn == MAP_RELU6)
         for (int i = 0; i < filters * pixels; i++)
             sum[i] = vec_clip(sum[i], 0, 6);
+    if (t->end.pool) {
+        for (int k = 0; k < filters; k++) {
+            vec most = sum[k * pixels];
+            for (int q = 1; q < pixels; q++)
+                most = choose(takes(sum[k * pixels + q], most), sum[k * pixels + q], most);
+            store(t->y[0] + k * t->filter_y, most);
+        }
+        return;
+    }
     for (int k = 0; k < filters; k++)
         for (int q = 0; q < pixels; q++)
             store(t->y[q] + k * t->filter_y, sum[k * pixels + q]);
@@ -206,7 +215,8 @@ static void tile_filters(struct tile t, const float *x, float *y, const struct l
 {
     int most = l->count == 1 ? UNITS : FILTERS;
     t.y_base = y;
-    t.plain = !t.end.add && !t.end.pool && (t.end.map.fn <= MAP_RELU || t.end.map.fn == MAP_RELU6);
+    t.plain = !t.end.add && (!t.end.pool || LANES_PIXELS == 4) && /* a window to a tile */
+              (t.end.map.fn <= MAP_RELU || t.end.map.fn == MAP_RELU6);
     for (int k = 0, kt; k < filters; k += kt, y += kt * t.filter_y) {
         kt = next_size(filters - k, most);
         if (kt == 4 && filters - k >= FILTERS)
