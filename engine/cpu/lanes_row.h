@@ -60,8 +60,8 @@ static void finish_pooled(const float *a, const float *b, float *y, int n)
         y[q] = later(b[2 * q + 1], later(b[2 * q], later(a[2 * q + 1], a[2 * q])));
 }
 
-/* Filter k of row n, output rows p..p + rows - 1, whose results lie `pitch` floats apart in `from`. Results that are
- * pooled or added are overwritten; pooled: p is even. */
+/* Filter k of row n, output rows p..p + rows - 1, whose results lie `pitch` floats apart in `from`, with
+ * ROW_SLACK behind them where that is more than Q. Results that are pooled or added are overwritten; pooled: p is even. */
 static void row_finish(const struct call *c, int64_t n, int k, int p, int rows, float *from, ptrdiff_t pitch)
 {
     const struct window *win = &c->g->window;
@@ -69,12 +69,16 @@ static void row_finish(const struct call *c, int64_t n, int k, int p, int rows, 
     const float *other = c->in[3] ? (const float *)c->in[3] + at : NULL;
     float bias = c->in[2] ? ((const float *)c->in[2])[k] : 0, *y = c->out[0];
     bool kept = !win->halve && !c->add; /* as they are */
+    bool whole = !kept && !other && pitch > win->Q;
     int lines = pitch == win->Q ? 1 : rows, width = pitch == win->Q ? rows * win->Q : win->Q;
+    if (whole) /* border's places too: they are looked at no more */
+        finish(&c->g->map, bias, from, NULL, from, (rows - 1) * pitch + win->Q, rows * pitch + LANES_WIDTH);
     for (int i = 0; i < lines; i++) {
         float *line = from + i * pitch;
         int64_t before = (int64_t)i * win->Q;
-        finish(&c->g->map, bias, line, other ? other + before : NULL, kept ? y + at + before : line, width,
-               kept ? area - (int64_t)p * win->Q - before : width);
+        if (!whole)
+            finish(&c->g->map, bias, line, other ? other + before : NULL, kept ? y + at + before : line,
+                   width, kept ? area - (int64_t)p * win->Q - before : width);
         for (int q = 0; c->add && q < width; q++)
             y[at + before + q] += line[q];
     }
