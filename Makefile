@@ -153,6 +153,10 @@ SUB      := $(MAKE) --no-print-directory
 ONLY     ?=
 CHOSEN   := $(if $(ONLY),$(foreach t,$(TESTS),$(if $(strip $(foreach o,$(ONLY),$(findstring $(o),$(t)))),$(t))),$(TESTS))
 
+# The matrix of layers, operations and operators in engine/README.md; a test fails while it is stale.
+.PHONY: support
+support: $(B)/tests/engine/support_test
+	@$< --write >/dev/null && echo "engine/README.md is written"
 .PHONY: setup test test-run demo asan tsan lint format size help install torture torture-ci
 setup:
 	@tests/setup build test
@@ -202,6 +206,7 @@ help:
 	@echo "make demo       everything from nothing: broker, training, scoring, answers checked"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
+	@echo "make support    writes the matrix of layers and operators into engine/README.md"
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
 	@echo "make install    to DESTDIR, prefix ($(prefix))"
 	@echo "make clean      removes $(BUILD_ROOT)"

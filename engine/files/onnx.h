@@ -44,7 +44,9 @@ const Onnx__ModelProto *onnx_file_model(const struct onnx_file *file);
 const char *onnx_text(const char *text); /* NULL (absent) as "" */
 /* Shape and number of elements, checked against the data that is there. */
 int onnx_tensor_shape(const Onnx__TensorProto *t, struct shape *shape, struct fail *why);
-/* FLOAT tensors; *out is malloc'd and holds shape_size floats. */
+/* FLOAT, DOUBLE, FLOAT16, BFLOAT16: what becomes float32. */
+bool onnx_type_is_float(int32_t type);
+/* Tensors of those; *out is malloc'd and holds shape_size floats. */
 int onnx_tensor_floats(const Onnx__TensorProto *t, float **out, struct shape *shape, struct fail *why);
 /* INT64 and INT32 tensors of at most `max` elements; *count is how many. */
 int onnx_tensor_ints(const Onnx__TensorProto *t, int64_t *out, int max, int *count, struct fail *why);
@@ -288,6 +290,8 @@ bool onnx_write_pattern(struct onnx_writer *w, int layer, const char *part, cons
 
 /* In files of our own: a node that belongs to the layer before. */
 bool onnx_is_part(const Onnx__NodeProto *n, const char *part);
+/* Row i of the table of operators, and the oldest operator set that it is read from; NULL: there is none. */
+const char *onnx_operator(int i, int *opset);
 int onnx_import_node(struct onnx_reader *r, const Onnx__NodeProto *node, struct fail *why);
 int onnx_want_activation(const struct onnx_value *v, struct fail *why);
 int onnx_want_constant(const struct onnx_value *v, const char *what, struct fail *why);

@@ -174,29 +174,34 @@ int onnx_import_pattern(struct onnx_reader *r, const Onnx__NodeProto *n, const s
 
 /* ---- softmax ---- */
 
-/* Softmax and LogSoftmax. Before operator set 13 they took their input as a matrix, all from `axis` on in one sum:
- * the same where the dimensions after it are 1. */
+/* Softmax and LogSoftmax. Before operator set 13 they took their input as a matrix, all from `axis` on in one sum. */
 int onnx_import_softmax(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
 {
-    struct onnx_value *x = onnx_input(r, n, 0);
+    struct onnx_value *x = onnx_input(r, n, 0), seen;
     struct graph_node *l;
-    int64_t axis = r->opset < 13 ? 1 : -1, after = 1;
-    int from, rc;
-    if ((rc = onnx_want_activation(x, why)) || (rc = onnx_attribute_int(n, "axis", &axis, why)))
+    int64_t axis = r->opset < 13 ? 1 : -1, before = 1;
+    int from, rc = onnx_want_activation(x, why);
+    if (rc)
         return rc;
     struct shape row = onnx_row(r, x);
-    int64_t at = axis < 0 ? axis + row.rank : axis - 1;
-    for (int64_t d = at + 1; d >= 1 && d < row.rank; d++)
-        after *= row.dim[d];
-    if (at < 0 || at >= row.rank || (r->opset < 13 && after != 1))
-        return fail(why, E_UNSUPPORTED,
-                    "axis %lld of %d dimensions in operator set %d; supported is one dimension of a row",
-                    (long long)axis, row.rank + 1, r->opset);
-    const char *type = strcmp(n->op_type, "Softmax") ? "log_softmax" : "softmax";
-    if ((rc = onnx_layer_of(r, x, &from, why)) || (rc = onnx_add(r, n, NULL, type, from, &l, why)))
+    if ((rc = onnx_read_axis(n, row.rank + r->lead, &axis, why)) || (rc = onnx_want_row_axis(r, axis, why)))
         return rc;
-    ((struct softmax_settings *)l->settings)->axis = at;
-    return onnx_added(r, n, why);
+    axis -= r->lead;
+    for (int64_t d = 0; d < axis; d++)
+        before *= row.dim[d];
+    seen = *x;
+    if (r->opset < 13 && !x->padded && before * row.dim[axis] != shape_size(row)) {
+        onnx_set_view(r, &seen, SHAPE(before, shape_size(row) / before));
+        axis = 1;
+    }
+    const char *type = strcmp(n->op_type, "Softmax") ? "log_softmax" : "softmax";
+    if ((rc = onnx_layer_of(r, &seen, &from, why)) || (rc = onnx_add(r, n, NULL, type, from, &l, why)))
+        return rc;
+    ((struct softmax_settings *)l->settings)->axis = axis;
+    if ((rc = onnx_added(r, n, why)))
+        return rc;
+    onnx_set_view(r, onnx_find(r, n->output[0]), row);
+    return 0;
 }
 
 int onnx_import_lrn(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail *why)
@@ -206,6 +211,8 @@ int onnx_import_lrn(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail
     float alpha = 0.0001f, beta = 0.75f, bias = 1;
     int64_t size = 0;
     int from, rc;
+    if (!r->lead)
+        return fail(why, E_UNSUPPORTED, "works on channels, which come after the rows");
     if ((rc = onnx_want_activation(x, why)) || (rc = onnx_attribute_float(n, "alpha", &alpha, why)) ||
         (rc = onnx_attribute_float(n, "beta", &beta, why)) ||
         (rc = onnx_attribute_float(n, "bias", &bias, why)) ||

@@ -45,6 +45,23 @@ static int add_operand(struct onnx_reader *r, const Onnx__NodeProto *n, const ch
     return onnx_added(r, n, why);
 }
 
+/* Until operator set 6 `axis` said where the constant's first dimension lies among the other's. */
+static int old_axis(const struct onnx_reader *r, const Onnx__NodeProto *n, const struct onnx_value *x,
+                    struct shape *s, struct fail *why)
+{
+    int64_t rank = onnx_row(r, x).rank + r->lead, axis = rank - s->rank;
+    int rc = onnx_attribute_int(n, "axis", &axis, why);
+    if (rc)
+        return rc;
+    axis += axis < 0 ? rank : 0;
+    if (axis < 0 || axis > rank - s->rank)
+        return fail(why, E_FILE, "axis %lld for a constant of %d dimensions beside %lld", (long long)axis,
+                    s->rank, (long long)rank);
+    while (s->rank < rank - axis && s->rank < SHAPE_DIMS)
+        s->dim[s->rank++] = 1;
+    return 0;
+}
+
 static int import_constant(struct onnx_reader *r, const Onnx__NodeProto *n, const char *type,
                            struct onnx_value *x, struct onnx_value *c, float scale, bool first,
                            struct fail *why)
@@ -54,7 +71,10 @@ static int import_constant(struct onnx_reader *r, const Onnx__NodeProto *n, cons
     int rc = onnx_want_activation(x, why);
     if (rc || (rc = onnx_want_floats(c, "an input", &data, &s, why)))
         return rc;
-    rc = operand_shape(r, x, c, &s, why);
+    if (r->opset < 7 && onnx_attribute(n, "axis"))
+        rc = old_axis(r, n, x, &s, why);
+    if (!rc)
+        rc = operand_shape(r, x, c, &s, why);
     for (int64_t i = 0; !rc && scale != 1 && i < shape_size(s); i++)
         data[i] *= scale;
     if (!rc)
@@ -95,6 +115,8 @@ static int import_zip(struct onnx_reader *r, const Onnx__NodeProto *n, const cha
         return import_constant(r, n, type, b, a, 1, true, why);
     if (onnx_is_constant(b))
         return import_constant(r, n, type, a, b, 1, false, why);
+    if (onnx_attribute(n, "axis"))
+        return fail(why, E_UNSUPPORTED, "axis is supported for constants only");
     return onnx_import_two(r, n, type, a, b, why);
 }
 

@@ -362,9 +362,10 @@ int onnx_fold_cast(struct onnx_reader *r, const Onnx__NodeProto *n, struct fail 
     if (rc || (rc = onnx_want_constant(x, "its input", why)))
         return rc;
     bool to_ints = to == ONNX__TENSOR_PROTO__DATA_TYPE__INT64 || to == ONNX__TENSOR_PROTO__DATA_TYPE__INT32;
-    if (x->tensor && x->tensor->data_type == to)
+    bool to_floats = to > 0 && to < INT32_MAX && onnx_type_is_float((int32_t)to);
+    if (x->tensor && (x->tensor->data_type == to || (to_floats && onnx_type_is_float(x->tensor->data_type))))
         return onnx_define_tensor(r, n, x->tensor, NULL, why);
-    if (!onnx_is_ints(x) || (!to_ints && to != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT))
+    if (!onnx_is_ints(x) || (!to_ints && !to_floats))
         return fail(why, E_UNSUPPORTED,
                     "casts a constant to type %lld; supported are integers to FLOAT or INT64", (long long)to);
     if (to_ints)

@@ -45,11 +45,20 @@ static void param_inputs(struct onnx_writer *w, Onnx__NodeProto *n, const struct
 /* ---- functions of one value ---- */
 
 /* By enum map_fn: those that are one operator without numbers. */
-static const char *const map_operator[MAP_FNS] = {[MAP_RELU] = "Relu",         [MAP_TANH] = "Tanh",
-                                                  [MAP_SIGMOID] = "Sigmoid",   [MAP_HARD_SWISH] = "HardSwish",
-                                                  [MAP_SOFTPLUS] = "Softplus", [MAP_EXP] = "Exp",
-                                                  [MAP_LOG] = "Log",           [MAP_SQRT] = "Sqrt",
-                                                  [MAP_ABS] = "Abs",           [MAP_NEG] = "Neg"};
+/* clang-format off */
+static const char *const map_operator[MAP_FNS] = {
+    [MAP_RELU] = "Relu",
+    [MAP_TANH] = "Tanh",
+    [MAP_SIGMOID] = "Sigmoid",
+    [MAP_HARD_SWISH] = "HardSwish",
+    [MAP_SOFTPLUS] = "Softplus",
+    [MAP_EXP] = "Exp",
+    [MAP_LOG] = "Log",
+    [MAP_SQRT] = "Sqrt",
+    [MAP_ABS] = "Abs",
+    [MAP_NEG] = "Neg",
+};
+/* clang-format on */
 
 static void add_clip(struct onnx_writer *w, int layer, const char *part, const char *x, double low,
                      double high)

@@ -72,7 +72,7 @@ static int import_cast(struct onnx_reader *r, const Onnx__NodeProto *n, struct f
 {
     int64_t to = 0;
     int rc = onnx_attribute_int(n, "to", &to, why);
-    if (!rc && to != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
+    if (!rc && (to < 0 || to > INT32_MAX || !onnx_type_is_float((int32_t)to)))
         rc = fail(why, E_UNSUPPORTED, "casts values of the rows to type %lld; supported is FLOAT",
                   (long long)to);
     return rc ? rc : import_identity(r, n, why);
@@ -122,7 +122,7 @@ struct onnx_operator {
 /* In alphabetical order, for the message. */
 static const struct onnx_operator operators[] = {
     {"Abs", 6, 1, 1, "", onnx_import_plain, NULL},
-    {"Add", 6, 2, 2, " broadcast ", onnx_import_add, onnx_fold_arithmetic},
+    {"Add", 6, 2, 2, " axis broadcast ", onnx_import_add, onnx_fold_arithmetic},
     {"ArgMax", 1, 1, 1, " axis keepdims select_last_index ", onnx_import_arg, NULL},
     {"ArgMin", 1, 1, 1, " axis keepdims select_last_index ", onnx_import_arg, NULL},
     {"AveragePool", 1, 1, 1, WINDOW_KEYS "ceil_mode count_include_pad ", onnx_import_avgpool, NULL},
@@ -133,7 +133,7 @@ static const struct onnx_operator operators[] = {
     {"Concat", 4, 1, GRAPH_INPUTS, " axis ", onnx_import_concat, onnx_fold_concat},
     {"Constant", 1, 0, 0, " value value_float value_floats value_int value_ints ", import_constant, NULL},
     {"Conv", 1, 2, 3, WINDOW_KEYS "group ", onnx_import_conv, NULL},
-    {"Div", 6, 2, 2, " broadcast ", onnx_import_div, onnx_fold_arithmetic},
+    {"Div", 6, 2, 2, " axis broadcast ", onnx_import_div, onnx_fold_arithmetic},
     {"Dropout", 6, 1, 3, " is_test ratio seed ", import_dropout, NULL},
     {"Elu", 6, 1, 1, " alpha ", onnx_import_elu, NULL},
     {"Exp", 6, 1, 1, "", onnx_import_plain, NULL},
@@ -152,7 +152,7 @@ static const struct onnx_operator operators[] = {
     {"LogSoftmax", 1, 1, 1, " axis ", onnx_import_softmax, NULL},
     {"MatMul", 1, 2, 2, "", onnx_import_matmul, NULL},
     {"MaxPool", 1, 1, 1, WINDOW_KEYS "ceil_mode storage_order ", onnx_import_maxpool, NULL},
-    {"Mul", 6, 2, 2, " broadcast ", onnx_import_mul, onnx_fold_arithmetic},
+    {"Mul", 6, 2, 2, " axis broadcast ", onnx_import_mul, onnx_fold_arithmetic},
     {"Neg", 6, 1, 1, "", onnx_import_plain, NULL},
     {"PRelu", 6, 2, 2, "", onnx_import_prelu, NULL},
     {"Pad", 2, 1, 4, " mode pads value ", onnx_import_pad, NULL},
@@ -169,13 +169,21 @@ static const struct onnx_operator operators[] = {
     {"Softplus", 1, 1, 1, "", onnx_import_plain, NULL},
     {"Sqrt", 6, 1, 1, "", onnx_import_plain, NULL},
     {"Squeeze", 1, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
-    {"Sub", 6, 2, 2, " broadcast ", onnx_import_sub, onnx_fold_arithmetic},
+    {"Sub", 6, 2, 2, " axis broadcast ", onnx_import_sub, onnx_fold_arithmetic},
     {"Sum", 6, 1, GRAPH_INPUTS, "", onnx_import_sum, NULL},
     {"Tanh", 6, 1, 1, "", onnx_import_plain, NULL},
     {"Transpose", 1, 1, 1, " perm ", onnx_import_transpose, onnx_fold_transpose},
     {"Unsqueeze", 1, 1, 2, " axes ", onnx_import_view, onnx_fold_view},
 };
 enum { OPERATORS = sizeof operators / sizeof operators[0] };
+
+const char *onnx_operator(int i, int *opset)
+{
+    if (i < 0 || i >= OPERATORS)
+        return NULL;
+    *opset = operators[i].opset;
+    return operators[i].name;
+}
 
 static const struct onnx_operator *find_operator(const Onnx__NodeProto *n)
 {

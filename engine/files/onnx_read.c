@@ -40,7 +40,7 @@ static int read_row(struct onnx_reader *r, const Onnx__ValueInfoProto *in, struc
 {
     const Onnx__TypeProto *type = in->type;
     if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ||
-        type->tensor_type->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT || !type->tensor_type->shape)
+        !onnx_type_is_float(type->tensor_type->elem_type) || !type->tensor_type->shape)
         return fail(why, E_UNSUPPORTED, "%s: input %.80s is not a tensor of FLOAT with a shape", r->file,
                     in->name);
     const Onnx__TensorShapeProto *shape = type->tensor_type->shape;

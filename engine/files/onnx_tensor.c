@@ -21,16 +21,46 @@ static const char *type_name(int32_t type)
     return v ? v->name : "unknown";
 }
 
-/* Elements that the tensor's data holds, for the types that are read. -1: not whole elements. */
+/* The types that are read, in ONNX's numbering: floats as numbers, integers as shapes and indices. */
+static const struct type {
+    int32_t type;
+    enum dtype dtype;
+    bool floats;
+} types[] = {
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, DTYPE_FP32, true},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, DTYPE_FP64, true},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, DTYPE_FP16, true},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16, DTYPE_BF16, true},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, DTYPE_INT64, false},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, DTYPE_INT32, false},
+};
+
+static const struct type *type_of(int32_t type)
+{
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (types[i].type == type)
+            return &types[i];
+    return NULL;
+}
+
+bool onnx_type_is_float(int32_t type)
+{
+    const struct type *t = type_of(type);
+    return t && t->floats;
+}
+
+/* Elements that the tensor's data holds. -1: not whole elements. */
 static int64_t data_count(const Onnx__TensorProto *t)
 {
-    bool wide = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
-    size_t size = wide ? sizeof(int64_t) : sizeof(float);
+    const struct type *type = type_of(t->data_type);
+    size_t size = type ? dtype_size(type->dtype) : sizeof(float);
     if (t->has_raw_data)
         return t->raw_data.len % size ? -1 : (int64_t)(t->raw_data.len / size);
-    if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT32)
-        return (int64_t)t->n_int32_data;
-    return (int64_t)(wide ? t->n_int64_data : t->n_float_data);
+    if (!type || type->dtype == DTYPE_FP32)
+        return (int64_t)t->n_float_data;
+    if (type->dtype == DTYPE_FP64)
+        return (int64_t)t->n_double_data;
+    return (int64_t)(type->dtype == DTYPE_INT64 ? t->n_int64_data : t->n_int32_data);
 }
 
 int onnx_tensor_shape(const Onnx__TensorProto *t, struct shape *shape, struct fail *why)
@@ -70,18 +100,36 @@ static int check_type(const Onnx__TensorProto *t, int32_t type, struct fail *why
                 type_name(t->data_type), type_name(type));
 }
 
+/* Numbers that are not raw bytes; halves lie in integers. */
+static void typed_floats(const Onnx__TensorProto *t, enum dtype dtype, int64_t n, float *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half = dtype == DTYPE_FP32 || dtype == DTYPE_FP64 ? 0 : (uint16_t)t->int32_data[i];
+        if (dtype == DTYPE_FP32)
+            out[i] = t->float_data[i];
+        else if (dtype == DTYPE_FP64)
+            out[i] = (float)t->double_data[i];
+        else
+            dtype_to_float(dtype, &half, 1, out + i);
+    }
+}
+
 int onnx_tensor_floats(const Onnx__TensorProto *t, float **out, struct shape *shape, struct fail *why)
 {
-    int rc = check_type(t, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, why);
-    if (rc || (rc = onnx_tensor_shape(t, shape, why)))
+    const struct type *type = type_of(t->data_type);
+    if (!type || !type->floats)
+        return fail(why, E_UNSUPPORTED, "tensor %.80s has elements of type %s, expected FLOAT",
+                    onnx_text(t->name), type_name(t->data_type));
+    int rc = onnx_tensor_shape(t, shape, why);
+    if (rc)
         return rc;
     int64_t n = shape_size(*shape);
     if (!(*out = malloc((size_t)(n ? n : 1) * sizeof **out)))
         return fail(why, E_MEMORY, "no memory for tensor %.80s", onnx_text(t->name));
     if (t->has_raw_data)
-        dtype_to_float(DTYPE_FP32, t->raw_data.data, n, *out);
-    else if (n)
-        memcpy(*out, t->float_data, (size_t)n * sizeof **out);
+        dtype_to_float(type->dtype, t->raw_data.data, n, *out);
+    else
+        typed_floats(t, type->dtype, n, *out);
     return 0;
 }
 

@@ -82,45 +82,58 @@ static int64_t element_count(const Onnx__TensorProto *t)
     return n;
 }
 
-static double element(const Onnx__TensorProto *t, int64_t i)
+static enum dtype dtype_of(const Onnx__TensorProto *t)
 {
-    float f;
-    int64_t n;
-    int32_t m;
-    switch (t->data_type) {
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
-        if (!t->has_raw_data)
-            return (double)t->float_data[i];
-        memcpy(&f, t->raw_data.data + i * 4, 4);
-        return (double)f;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT64:
-        if (!t->has_raw_data)
-            return (double)t->int64_data[i];
-        memcpy(&n, t->raw_data.data + i * 8, 8);
-        return (double)n;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32:
-        if (!t->has_raw_data)
-            return (double)t->int32_data[i];
-        memcpy(&m, t->raw_data.data + i * 4, 4);
-        return (double)m;
-    default: /* BOOL */
-        return t->has_raw_data ? (double)t->raw_data.data[i] : (double)t->int32_data[i];
+    static const enum dtype dtypes[] = {[ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT] = DTYPE_FP32,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__UINT8] = DTYPE_UINT8,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__INT8] = DTYPE_INT8,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__INT16] = DTYPE_INT16,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__INT32] = DTYPE_INT32,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__INT64] = DTYPE_INT64,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__BOOL] = DTYPE_BOOL,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16] = DTYPE_FP16,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE] = DTYPE_FP64,
+                                        [ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16] = DTYPE_BF16};
+    int n = (int)(sizeof dtypes / sizeof dtypes[0]);
+    return t->data_type > 0 && t->data_type < n ? dtypes[t->data_type] : DTYPE_UNKNOWN;
+}
+
+/* Most files have raw bytes; lists by type are there too. */
+static double element(const Onnx__TensorProto *t, enum dtype dtype, int64_t i)
+{
+    float f = 0;
+    double d;
+    uint16_t half;
+    if (t->has_raw_data && dtype == DTYPE_FP64) {
+        memcpy(&d, t->raw_data.data + i * 8, 8);
+        return d;
     }
+    if (t->has_raw_data)
+        dtype_to_float(dtype, t->raw_data.data + i * (int64_t)dtype_size(dtype), 1, &f);
+    else if (dtype == DTYPE_FP32)
+        f = t->float_data[i];
+    else if (dtype == DTYPE_FP64)
+        return t->double_data[i];
+    else if (dtype == DTYPE_INT64)
+        return (double)t->int64_data[i];
+    else if (dtype == DTYPE_FP16 || dtype == DTYPE_BF16) {
+        half = (uint16_t)t->int32_data[i];
+        dtype_to_float(dtype, &half, 1, &f);
+    } else
+        return (double)t->int32_data[i];
+    return (double)f;
 }
 
 double *onnx_case_numbers(const Onnx__TensorProto *t, int64_t *count)
 {
-    static const int read[] = {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, ONNX__TENSOR_PROTO__DATA_TYPE__INT64,
-                               ONNX__TENSOR_PROTO__DATA_TYPE__INT32, ONNX__TENSOR_PROTO__DATA_TYPE__BOOL};
-    for (size_t i = 0; i < sizeof read / sizeof read[0]; i++)
-        if (t->data_type == read[i]) {
-            *count = element_count(t);
-            double *out = malloc((size_t)(*count ? *count : 1) * sizeof *out);
-            for (int64_t k = 0; k < *count; k++)
-                out[k] = element(t, k);
-            return out;
-        }
-    return NULL;
+    enum dtype dtype = dtype_of(t);
+    if (dtype == DTYPE_UNKNOWN)
+        return NULL;
+    *count = element_count(t);
+    double *out = malloc((size_t)(*count ? *count : 1) * sizeof *out);
+    for (int64_t k = 0; k < *count; k++)
+        out[k] = element(t, dtype, k);
+    return out;
 }
 
 /* ---- the model in a form ---- */
@@ -205,9 +218,35 @@ static Onnx__TensorShapeProto *shape_of(Onnx__ValueInfoProto *in)
     return tensor ? in->type->tensor_type->shape : NULL;
 }
 
-static bool is_float(const Onnx__TensorProto *t)
+/* Values to compute with: all but INT64, which are shapes and indices, unless there are no others. */
+static bool is_data(const struct onnx_case *c, int k)
 {
-    return t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    bool others = false;
+    for (int i = 0; i < c->input_count; i++)
+        others = others || c->inputs[i]->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    return !others || c->inputs[k]->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+}
+
+/* As float32, which is what our networks compute with: other types are converted at the door. */
+static Onnx__TensorProto *as_floats(const Onnx__TensorProto *from, const char *name)
+{
+    int64_t count;
+    double *v = onnx_case_numbers(from, &count);
+    Onnx__TensorProto *t = malloc(sizeof *t);
+    onnx__tensor_proto__init(t);
+    t->name = strdup(name);
+    t->has_data_type = true;
+    t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    t->n_dims = from->n_dims;
+    t->dims = malloc((t->n_dims + 1) * sizeof *t->dims);
+    if (t->n_dims)
+        memcpy(t->dims, from->dims, t->n_dims * sizeof *t->dims);
+    t->n_float_data = (size_t)count;
+    t->float_data = malloc((t->n_float_data + 1) * sizeof *t->float_data);
+    for (int64_t i = 0; i < count; i++)
+        t->float_data[i] = (float)v[i];
+    free(v);
+    return t;
 }
 
 /* Graph input k of those that are no initialiser belongs to data input k. */
@@ -226,6 +265,7 @@ static void one_input(Onnx__GraphProto *g, size_t kept, const char *name, const 
     free(in->name);
     in->name = strdup(name);
     Onnx__TensorShapeProto *s = shape_of(in);
+    in->type->tensor_type->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
     for (size_t i = 0; i < s->n_dim; i++)
         protobuf_c_message_free_unpacked(&s->dim[i]->base, NULL);
     free(s->dim);
@@ -291,7 +331,7 @@ bool onnx_case_form(const struct onnx_case *c, struct onnx_form form, void **byt
     size_t kept = 0, packed_size = onnx__model_proto__get_packed_size(c->model);
     for (size_t i = 0; i < g->n_input; i++) {
         int k = data_index(c, i);
-        if (k < 0 || !is_float(c->inputs[k]) || !shape_of(g->input[i]) || (count && !form.packed))
+        if (k < 0 || !is_data(c, k) || !shape_of(g->input[i]) || (count && !form.packed))
             continue;
         kept = count++ ? kept : i;
         first = first < 0 ? k : first;
@@ -318,7 +358,8 @@ bool onnx_case_form(const struct onnx_case *c, struct onnx_form form, void **byt
             continue;
         int64_t part = element_count(c->inputs[k]) / *rows;
         if (!data[k])
-            add_initializer(g, copy_tensor(c->inputs[k], g->input[i]->name));
+            add_initializer(g, is_data(c, k) ? as_floats(c->inputs[k], g->input[i]->name)
+                                             : copy_tensor(c->inputs[k], g->input[i]->name));
         else if (form.packed)
             cut(g, g->input[i]->name, begin, begin + part, c->inputs[k], !form.whole);
         begin += data[k] ? part : 0;

@@ -18,8 +18,8 @@ struct onnx_case {
 bool onnx_case_open(struct onnx_case *c, const char *folder, int set);
 void onnx_case_close(struct onnx_case *c);
 
-/* How a case with several inputs becomes a network with one: the first input of floats are the rows and all others
- * constants; or all inputs of floats are packed into one, and the network cuts them apart. */
+/* How a case with several inputs becomes a network with one: the first input of values are the rows and all others
+ * constants; or all inputs of values are packed into one, and the network cuts them apart. */
 struct onnx_form {
     bool whole;  /* all of the input is one row; else its first dimension counts rows */
     bool packed; /* else the others are constants */
@@ -29,7 +29,7 @@ struct onnx_form {
 bool onnx_case_form(const struct onnx_case *c, struct onnx_form form, void **bytes, size_t *size, float **x,
                     int *rows);
 
-/* All numbers of a FLOAT, INT64, INT32 or BOOL tensor as doubles; NULL: of another type. Free it. */
+/* All numbers of a tensor as doubles; NULL: of a type that is no number. Free it. */
 double *onnx_case_numbers(const Onnx__TensorProto *t, int64_t *count);
 const Onnx__TensorProto *onnx_case_initializer(const struct onnx_case *c, const char *name);
 

@@ -238,6 +238,10 @@ static void data_double(Onnx__ModelProto *m)
 {
     weight(m, "Gemm")->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
 }
+static void data_complex(Onnx__ModelProto *m)
+{
+    weight(m, "Gemm")->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__COMPLEX64;
+}
 static void dims_overflow(Onnx__ModelProto *m)
 {
     Onnx__TensorProto *t = weight(m, "Gemm");
@@ -421,7 +425,8 @@ static const struct {
     {external_data, E_UNSUPPORTED, {"conv1.weight", "another file", "one file"}},
     {data_short, E_FILE, {"conv1.weight", "[6, 3, 5, 5]", "wants 450 elements, its data holds 449"}},
     {data_uneven, E_FILE, {"conv1.weight", "holds -1"}},
-    {data_double, E_UNSUPPORTED, {"dense1.weight", "DOUBLE", "FLOAT"}},
+    {data_double, E_FILE, {"dense1.weight", "wants 48000 elements, its data holds 24000"}},
+    {data_complex, E_UNSUPPORTED, {"dense1.weight", "COMPLEX64", "FLOAT"}},
     {dims_overflow, E_FILE, {"dense1 (Gemm)", "impossible shape"}},
     {dims_negative, E_FILE, {"dense1 (Gemm)", "impossible shape"}},
     {weight_turned, E_FILE, {"dense1 (Gemm)", "400 values", "want 120"}},
