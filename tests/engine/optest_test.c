@@ -538,6 +538,7 @@ struct subject {
     const char *name;
     struct backend *be;           /* NULL: */
     const struct kernel *kernels; /* at sixteen lanes */
+    const struct row_code *rows;  /* of the same instruction set, at one lane */
 };
 
 static float *random_values(int64_t n, struct rng *r, enum special special)
@@ -597,6 +598,19 @@ static bool can_run(const struct subject *s, const struct op_case *t, bool add)
     return s->be || (s->kernels[t->op].run && !(add && relays(t->op)));
 }
 
+/* The convolution of single rows, which backend cpu runs by the best instruction set alone. */
+static void check_rows(const struct subject *s, const struct op_case *t, const struct sizes *size,
+                       const struct call *c, const float *expected)
+{
+    struct call got = copy_outputs(c, size);
+    void *scratch = calloc(1, s->rows->scratch(c->g) + 64);
+    assert_non_null(scratch);
+    s->rows->conv(&got, 0, got.rows, scratch);
+    compare(s->name, t, &got, 0, got.out[0], expected, size->out[0]);
+    free(scratch);
+    free_outputs(&got);
+}
+
 /* One call on ref, and by every subject. */
 static void check_case(const struct subject *subjects, int count, struct backend *ref,
                        const struct op_case *t, int rows, bool add)
@@ -622,6 +636,8 @@ static void check_case(const struct subject *subjects, int count, struct backend
         for (int i = 0; i < OP_OUT; i++)
             compare(s->name, t, &got, i, got.out[i], expected.out[i], size.out[i]);
         free_outputs(&got);
+        if (s->rows && t->op == OP_CONV)
+            check_rows(s, t, &size, &c, expected.out[0]);
     }
     free_outputs(&expected);
     free_outputs(&c);
@@ -642,15 +658,15 @@ static bool only_assigns(const struct op_case *t)
 static int add_subjects(struct subject *subjects, struct backend *cpu)
 {
     int n = 0;
-    subjects[n++] = (struct subject){"one lane", cpu, NULL};
-    subjects[n++] = (struct subject){"SSE2", NULL, lanes_sse2_kernels};
+    subjects[n++] = (struct subject){"one lane", cpu, NULL, NULL};
+    subjects[n++] = (struct subject){"SSE2", NULL, lanes_sse2_kernels, &lanes_sse2_rows};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        subjects[n++] = (struct subject){"AVX2", NULL, lanes_avx2_kernels};
+        subjects[n++] = (struct subject){"AVX2", NULL, lanes_avx2_kernels, &lanes_avx2_rows};
     else
         print_message("skipped: this machine has no AVX2\n");
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        subjects[n++] = (struct subject){"AVX-512", NULL, lanes_avx512_kernels};
+        subjects[n++] = (struct subject){"AVX-512", NULL, lanes_avx512_kernels, &lanes_avx512_rows};
     else
         print_message("skipped: this machine has no AVX-512\n");
     return n;
