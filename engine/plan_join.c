@@ -71,7 +71,8 @@ static void join_forward(struct plan *p, bool *keep, int i)
     if (at < 0 || s->g.map.fn != MAP_IDENTITY)
         return;
     struct step reader = p->steps[at];
-    if (reader.op == OP_MAP && !reader.add) {
+    /* exp, log and sqrt clear the lanes without a row themselves: their infinities would reach weight gradients */
+    if (reader.op == OP_MAP && !reader.add && reader.g.map.fn < MAP_EXP) {
         move(p, keep, i, at, reader.out[0]);
         p->steps[at].g.map = reader.g.map;
         return;
