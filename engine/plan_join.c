@@ -151,7 +151,7 @@ void plan_join_pools(struct plan *p)
         keep[i] = true;
     for (int i = 0; i < p->forward; i++) {
         struct step *s = &p->steps[i];
-        int at = s->op != OP_CONV || s->add || s->in[3].id
+        int at = (s->op != OP_CONV && s->op != OP_WINOGRAD) || s->add || s->in[3].id
                      ? -1
                      : only_reader(p, plan_root(p, s->out[0]), i + 1, p->forward);
         if (at < 0 || p->steps[at].op != OP_MAXPOOL || p->steps[at].add ||

@@ -94,7 +94,7 @@ static void kernel_text(const struct step *s, char *out, size_t size)
              : alone ? " "
                      : " + ",
              mapped ? functions[s->g.map.fn] : "");
-    if (s->op == OP_CONV && s->g.window.halve)
+    if ((s->op == OP_CONV || s->op == OP_WINOGRAD) && s->g.window.halve)
         strncat(out, " + maxpool", size - strlen(out) - 1);
     if (s->add)
         strncat(out, " +=", size - strlen(out) - 1);

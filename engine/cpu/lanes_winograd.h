@@ -229,44 +229,75 @@ static void multiply(const struct winograd *wg, const float *u, const float *v, 
     }
 }
 
-/* What happens to results on their way to memory: y = f(b + result + other), added to what is there or put there. */
+/* What happens to results on their way to memory: y = f(b + result + other), added to what is there or put there; or the
+ * largest of 2x2 results put there. */
 struct finish {
     const float *b, *other; /* NULL: none; other lies as y does, from y_base on */
     const float *y_base;
     const struct map *map;
-    bool add;
+    bool add, halve;
 };
+
+INLINE vec finish_map(const struct finish *f, vec sum)
+{
+    return f->map->fn == MAP_RELU ? vec_relu(sum) : f->map->fn ? vec_map(f->map, sum) : sum;
+}
 
 INLINE void finish_store(const struct finish *f, float *at, vec sum)
 {
     if (f->other)
         sum += load(f->other + (at - f->y_base));
-    if (f->map->fn == MAP_RELU)
-        sum = vec_relu(sum);
-    else if (f->map->fn)
-        sum = vec_map(f->map, sum);
+    sum = finish_map(f, sum);
     if (f->add)
         sum += load(at);
     store(at, sum);
+}
+
+/* The largest of two lines' results, pair by pair, as a max pool finds it. */
+INLINE void finish_pairs(const struct finish *f, float *at, const vec *upper, const vec *lower, int columns,
+                         vec b)
+{
+    for (int j = 0; j + 1 < columns; j += 2, at += LANES) {
+        vec most = finish_map(f, upper[j] + b);
+        const vec rest[3] = {upper[j + 1], lower[j], lower[j + 1]};
+        for (int i = 0; i < 3; i++) {
+            vec v = finish_map(f, rest[i] + b);
+            most = choose(takes(v, most), v, most);
+        }
+        store(at, most);
+    }
 }
 
 /* y = f(b + A^T m A) of one part of a tile of one filter. */
 INLINE void output_tile(const struct winograd *wg, const float *m, float *y, int rows, int columns, vec b,
                         const struct finish *f)
 {
-    ALIGNED vec half[TILE][POINTS], column[POINTS], to[TILE];
+    ALIGNED vec half[TILE][POINTS], column[POINTS], to[TILE], next[TILE];
     for (int j = 0; j < POINTS; j++) {
         for (int i = 0; i < POINTS; i++)
-            column[i] = *(const vec *)(m + (i * POINTS + j) * wg->m);
+            column[i] = load(m + (i * POINTS + j) * wg->m);
         output_pixels(column, to);
         for (int i = 0; i < TILE; i++)
             half[i][j] = to[i];
     }
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; f->halve && i + 1 < rows; i += 2) {
+        output_pixels(half[i], to);
+        output_pixels(half[i + 1], next);
+        finish_pairs(f, y + (ptrdiff_t)i / 2 * (wg->Q / 2) * LANES, to, next, columns, b);
+    }
+    for (int i = 0; !f->halve && i < rows; i++) {
         output_pixels(half[i], to);
         for (int j = 0; j < columns; j++)
             finish_store(f, y + ((ptrdiff_t)i * wg->Q + j) * LANES, to[j] + b);
     }
+}
+
+/* Asks for the pixels of a tile before they are written. */
+INLINE void output_fetch(const float *y, ptrdiff_t line, int rows, int columns)
+{
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++)
+            __builtin_prefetch(y + i * line + j * LANES, 1);
 }
 
 static __attribute__((noinline)) void transform_output(const struct winograd *wg, const float *m, float *y,
@@ -274,16 +305,16 @@ static __attribute__((noinline)) void transform_output(const struct winograd *wg
                                                        const struct finish *f)
 {
     int per_block = wg->tiles_h * wg->tiles_w, row_m = whole_groups(tiles * PARTS) * LANES_WIDTH;
+    int by = f->halve ? 2 : 1, P = wg->P / by, Q = wg->Q / by;
     for (int i = 0; i < filters; i++)
         for (int t = 0; t < tiles; t++) {
             int at = (int)((first + t) % per_block), p = at / wg->tiles_w * TILE, q = at % wg->tiles_w * TILE;
             int64_t plane = (first + t) / per_block * wg->out + k + i;
-            float *to = y + ((plane * wg->P + p) * wg->Q + q) * LANES;
+            float *to = y + ((plane * P + p / by) * Q + q / by) * LANES;
             int rows = clamped(wg->P - p, TILE), columns = clamped(wg->Q - q, TILE);
             vec b = (vec){0} + (f->b ? f->b[k + i] : 0);
-            for (int j = 0; j < rows && i + 1 < filters; j++) /* the next filter's, before it is written */
-                for (int l = 0; l < columns; l++)
-                    __builtin_prefetch(to + (((ptrdiff_t)wg->P + j) * wg->Q + l) * LANES, 1);
+            if (i + 1 < filters)
+                output_fetch(to + (ptrdiff_t)P * Q * LANES, (ptrdiff_t)Q * LANES, rows / by, columns / by);
             for (int part = 0; part < LANES; part += LANES_WIDTH)
                 output_tile(wg, m + (ptrdiff_t)i * row_m + t * LANES + part, to + part, rows, columns, b, f);
         }
@@ -370,14 +401,14 @@ static void winograd_run(const struct winograd *wg, const float *x, const float 
 static void lanes_winograd(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     struct winograd wg = winograd_of(&c->g->window, false);
-    struct finish f = {c->in[2], c->in[3], c->out[0], &c->g->map, c->add};
+    struct finish f = {c->in[2], c->in[3], c->out[0], &c->g->map, c->add, c->g->window.halve};
     winograd_run(&wg, c->in[0], c->in[1], c->out[0], &f, begin, end, scratch);
 }
 
 static void lanes_winograd_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     struct winograd wg = winograd_of(&c->g->window, true);
-    struct finish f = {NULL, NULL, c->out[0], &c->g->map, c->add};
+    struct finish f = {NULL, NULL, c->out[0], &c->g->map, c->add, false};
     winograd_run(&wg, c->in[0], c->in[1], c->out[0], &f, begin, end, scratch);
 }
 

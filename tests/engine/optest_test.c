@@ -152,6 +152,8 @@ static const struct op_case cases[] = {
     ALL_NEST_CASES,
     CONV_CASES(OP_CONV, 1e-5),
     JOINED_CONV_CASES(OP_CONV, 1e-5),
+    {"halved", OP_WINOGRAD, HALVED(5, 10, 11, 7, 3, 3, 10, 11, 1, 1, 1, 1, 1, 1, 1), 0, 3e-5, PLAIN},
+    {"halved, one line", OP_WINOGRAD, HALVED(5, 5, 13, 7, 3, 3, 5, 13, 1, 1, 1, 1, 1, 1, 1), 0, 3e-5, PLAIN},
     {"residual, relu", OP_WINOGRAD, WINOGRAD(5, 9, 6, 7, 1, 1, 1, 1), 0, 3e-5, PLAIN},
     {"residual", OP_DENSE, {.dense = {30, 70}}, 0, 1e-5, PLAIN},
     {"conv and relu", OP_CONV, WINDOW(3, 5, 6, 4, 3, 3, 3, 4, 1, 1, 0, 0, 1, 1, 1), 0, 1e-5, PLAIN},
@@ -652,7 +654,8 @@ static bool sums_into_parameters(enum op op)
 
 static bool only_assigns(const struct op_case *t)
 {
-    return is_loss(t->op) || t->op == OP_SQUARES || (t->op == OP_CONV && t->g.window.halve);
+    return is_loss(t->op) || t->op == OP_SQUARES ||
+           ((t->op == OP_CONV || t->op == OP_WINOGRAD) && t->g.window.halve);
 }
 
 static int add_subjects(struct subject *subjects, struct backend *cpu)
