@@ -263,7 +263,8 @@ static int alloc_memory(struct net *net, struct fail *why)
         net->elements[STORE_DINPUT] = (size_t)(net->input_size * rows);
     }
     for (int i = 0; i < STORES; i++)
-        if ((rc = alloc(net, &m->store[i], i == STORE_ACTIVATION ? net->activations : net->elements[i], why)))
+        if (!m->store[i] &&
+            (rc = alloc(net, &m->store[i], i == STORE_ACTIVATION ? net->activations : net->elements[i], why)))
             return rc;
     size_t scratch = net->scratch / net->be->ops->element;
     if ((rc = alloc(net, &m->scratch, scratch, why)) ||
@@ -290,10 +291,13 @@ static int check_options(const struct net_options *o, struct fail *why)
     return 0;
 }
 
-/* Uploads the graph's weights and drops the copy. */
+/* Uploads the graph's weights and drops the copy: before the rest is allocated, which then takes its place. */
 static int upload_params(struct net *net, struct fail *why)
 {
-    int rc = 0;
+    void **store = net->memory.store;
+    int rc = alloc(net, &store[STORE_PARAM], net->elements[STORE_PARAM], why);
+    if (!rc)
+        rc = alloc(net, &store[STORE_STATE], net->elements[STORE_STATE], why);
     for (int i = 0; !rc && i < net->param_count; i++) {
         struct graph_param *d = &net->graph->nodes[net->params[i].node].params[net->params[i].index];
         rc = net_param_set(net, i, d->data, why);
@@ -323,7 +327,7 @@ int net_open(struct net **out, struct backend *be, const struct graph *g, const 
         goto out;
     if (o->mode == NET_TRAIN && (rc = make_plan(net, &net->train, true, why)))
         goto out;
-    if ((rc = alloc_memory(net, why)) || (rc = upload_params(net, why)))
+    if ((rc = upload_params(net, why)) || (rc = alloc_memory(net, why)))
         goto out;
     *out = net;
 out:

@@ -86,6 +86,7 @@ static int open_bench(struct bench *b, const char *path, struct fail *why)
         rc = backend_open(&b->be, "cpu", b->threads, why);
     if (!rc)
         rc = net_open(&b->net, b->be, b->graph, &o, why);
+    graph_free(&b->graph); /* the net has its own weights */
     if (!rc && b->train)
         rc = optim_open(&b->opt, b->net, "sgd", &sgd, why);
     b->load_ms = 1e3 * (seconds_by(CLOCK_MONOTONIC) - began);
