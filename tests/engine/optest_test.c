@@ -82,11 +82,11 @@ struct op_case {
     }
 
 /* Each over +-10 with its kinks, with NaN and with -inf (which few functions have as a result). */
-#define MAP_CASE(name, op, t, ...)                                                    \
-    {name, op, {.map = {__VA_ARGS__}}, 127, t, WIDE},                                 \
-        {name ", NaN", op, {.map = {__VA_ARGS__}}, 30, t, NANS},                      \
-    {                                                                                 \
-        name ", -inf", op, {.map = {__VA_ARGS__}}, 30, t, op == OP_MAP ? INFS : PLAIN \
+#define MAP_CASE(name, op, t, ...)                                                          \
+    {name, op, {.map = {.fn = __VA_ARGS__}}, 127, t, WIDE},                                 \
+        {name ", NaN", op, {.map = {.fn = __VA_ARGS__}}, 30, t, NANS},                      \
+    {                                                                                       \
+        name ", -inf", op, {.map = {.fn = __VA_ARGS__}}, 30, t, op == OP_MAP ? INFS : PLAIN \
     }
 
 #define MAP_CASES(op, t)                                                                                     \
@@ -94,24 +94,24 @@ struct op_case {
         MAP_CASE("sigmoid", op, t, MAP_SIGMOID), MAP_CASE("relu6", op, t, MAP_RELU6),                        \
         MAP_CASE("hard swish", op, t, MAP_HARD_SWISH), MAP_CASE("gelu", op, t, MAP_GELU),                    \
         MAP_CASE("gelu tanh", op, t, MAP_GELU_TANH), MAP_CASE("softplus", op, t, MAP_SOFTPLUS),              \
-        MAP_CASE("silu", op, t, MAP_SILU), MAP_CASE("leaky relu", op, t, MAP_LEAKY_RELU, 0.2f),              \
-        MAP_CASE("leaky relu, negative", op, t, MAP_LEAKY_RELU, -0.5f),                                      \
-        MAP_CASE("elu", op, t, MAP_ELU, 1.5f), MAP_CASE("elu, negative", op, t, MAP_ELU, -0.5f),             \
-        MAP_CASE("clip", op, t, MAP_CLIP, -1.5f, 4),                                                         \
-        MAP_CASE("hard sigmoid", op, t, MAP_HARD_SIGMOID, 0.25f, 0.5f), MAP_CASE("exp", op, t, MAP_EXP),     \
-        MAP_CASE("log", op, t, MAP_LOG), MAP_CASE("sqrt", op, t, MAP_SQRT), MAP_CASE("abs", op, t, MAP_ABS), \
-        MAP_CASE("neg", op, t, MAP_NEG)
+        MAP_CASE("silu", op, t, MAP_SILU), MAP_CASE("leaky relu", op, t, MAP_LEAKY_RELU, .a = 0.2f),         \
+        MAP_CASE("leaky relu, negative", op, t, MAP_LEAKY_RELU, .a = -0.5f),                                 \
+        MAP_CASE("elu", op, t, MAP_ELU, .a = 1.5f), MAP_CASE("elu, negative", op, t, MAP_ELU, .a = -0.5f),   \
+        MAP_CASE("clip", op, t, MAP_CLIP, .a = -1.5f, .b = 4),                                               \
+        MAP_CASE("hard sigmoid", op, t, MAP_HARD_SIGMOID, .a = 0.25f, .b = 0.5f),                            \
+        MAP_CASE("exp", op, t, MAP_EXP), MAP_CASE("log", op, t, MAP_LOG), MAP_CASE("sqrt", op, t, MAP_SQRT), \
+        MAP_CASE("abs", op, t, MAP_ABS), MAP_CASE("neg", op, t, MAP_NEG)
 
-#define NORM_CASES(op, t)                                                                       \
-    {"5x6 map", op, {.norm = {5, 30, 1e-5, 0.1}}, 0, t, PLAIN},                                 \
-        {"of dense", op, {.norm = {37, 1, 1e-5, 0.1}}, 0, t, PLAIN},                            \
-        {"several chunks", op, {.norm = {3, 1031, 1e-3, 0.25}}, 0, t, PLAIN},                   \
-        {"relu", op, {.norm = {7, 12, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, t, PLAIN},             \
-        {"relu6", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {MAP_RELU6}}, 0, t, PLAIN},           \
-        {"tanh", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {MAP_TANH}}, 0, t, PLAIN},             \
-        {"hard swish", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {MAP_HARD_SWISH}}, 0, t, PLAIN}, \
-    {                                                                                           \
-        "NaN", op, {.norm = {40, 3, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, t, NANS                  \
+#define NORM_CASES(op, t)                                                                             \
+    {"5x6 map", op, {.norm = {5, 30, 1e-5, 0.1}}, 0, t, PLAIN},                                       \
+        {"of dense", op, {.norm = {37, 1, 1e-5, 0.1}}, 0, t, PLAIN},                                  \
+        {"several chunks", op, {.norm = {3, 1031, 1e-3, 0.25}}, 0, t, PLAIN},                         \
+        {"relu", op, {.norm = {7, 12, 1e-5, 0.1}, .map = {.fn = MAP_RELU}}, 0, t, PLAIN},             \
+        {"relu6", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {.fn = MAP_RELU6}}, 0, t, PLAIN},           \
+        {"tanh", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {.fn = MAP_TANH}}, 0, t, PLAIN},             \
+        {"hard swish", op, {.norm = {4, 12, 1e-5, 0.1}, .map = {.fn = MAP_HARD_SWISH}}, 0, t, PLAIN}, \
+    {                                                                                                 \
+        "NaN", op, {.norm = {40, 3, 1e-5, 0.1}, .map = {.fn = MAP_RELU}}, 0, t, NANS                  \
     }
 
 #define LOSS(...)               \
@@ -174,38 +174,38 @@ static const struct op_case cases[] = {
     {"padding counts", OP_AVGPOOL_BACK, PADDING_COUNTS, 0, 1e-6, PLAIN},
     NORM_CASES(OP_NORM, 1e-6),
     {"residual", OP_NORM, {.norm = {5, 30, 1e-5, 0.1}}, 0, 1e-6, PLAIN},
-    {"residual, relu", OP_NORM, {.norm = {5, 30, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, 1e-6, PLAIN},
+    {"residual, relu", OP_NORM, {.norm = {5, 30, 1e-5, 0.1}, .map = {.fn = MAP_RELU}}, 0, 1e-6, PLAIN},
     NORM_CASES(OP_NORM_TRAIN, 2e-6),
     {"residual", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}}, 0, 2e-6, PLAIN},
-    {"residual, relu", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}, .map = {MAP_RELU}}, 0, 2e-6, PLAIN},
+    {"residual, relu", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}, .map = {.fn = MAP_RELU}}, 0, 2e-6, PLAIN},
     {"mean 1000", OP_NORM_TRAIN, {.norm = {5, 30, 1e-5, 0.1}}, 0, 2e-6, FAR},
     NORM_CASES(OP_NORM_BACK, 1e-5),
     MAP_CASES(OP_MAP, 1e-6),
     MAP_CASES(OP_MAP_BACK, 1e-6),
-    {"copy", OP_COPY, {.map = {MAP_IDENTITY}}, 127, 0, PLAIN},
-    {"copy of NaN", OP_COPY, {.map = {MAP_IDENTITY}}, 30, 0, NANS},
-    {"to lanes", OP_TO_LANES, {.map = {MAP_IDENTITY}}, 37, 0, PLAIN},
-    {"from lanes", OP_FROM_LANES, {.map = {MAP_IDENTITY}}, 37, 0, PLAIN},
+    {"copy", OP_COPY, {.map = {.fn = MAP_IDENTITY}}, 127, 0, PLAIN},
+    {"copy of NaN", OP_COPY, {.map = {.fn = MAP_IDENTITY}}, 30, 0, NANS},
+    {"to lanes", OP_TO_LANES, {.map = {.fn = MAP_IDENTITY}}, 37, 0, PLAIN},
+    {"from lanes", OP_FROM_LANES, {.map = {.fn = MAP_IDENTITY}}, 37, 0, PLAIN},
     {"of 10", OP_PICK, {.pick = {10}}, 10, 0, PLAIN},
     {"of one", OP_PICK, {.pick = {1}}, 1, 0, PLAIN},
     {"of NaN", OP_PICK, {.pick = {9}}, 9, 0, NANS},
     {"of equals", OP_PICK, {.pick = {5}}, 5, 0, EQUALS},
     {"half", OP_DROPOUT, {.dropout = {0.5, 3}}, 127, 1e-6, PLAIN},
     {"nothing", OP_DROPOUT, {.dropout = {0, 3}}, 30, 1e-6, PLAIN},
-    {"10 classes", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, PLAIN},
-    {"5 classes of 6 pixels", OP_SOFTMAX, {.softmax = {5, 6}}, 30, 1e-6, PLAIN},
-    {"-inf", OP_SOFTMAX, {.softmax = {10, 1}}, 10, 1e-6, INFS},
-    {"axis in the middle", OP_SOFTMAX, {.softmax = {5, 6}}, 120, 1e-6, PLAIN},
-    {"1000 classes", OP_SOFTMAX, {.softmax = {1000, 1}}, 1000, 2e-6, WIDE},
+    {"10 classes", OP_SOFTMAX, {.softmax = {.classes = 10, .inner = 1}}, 10, 1e-6, PLAIN},
+    {"5 classes of 6 pixels", OP_SOFTMAX, {.softmax = {.classes = 5, .inner = 6}}, 30, 1e-6, PLAIN},
+    {"-inf", OP_SOFTMAX, {.softmax = {.classes = 10, .inner = 1}}, 10, 1e-6, INFS},
+    {"axis in the middle", OP_SOFTMAX, {.softmax = {.classes = 5, .inner = 6}}, 120, 1e-6, PLAIN},
+    {"1000 classes", OP_SOFTMAX, {.softmax = {.classes = 1000, .inner = 1}}, 1000, 2e-6, WIDE},
     {"logarithm", OP_SOFTMAX, {.softmax = {5, 6, true}}, 60, 1e-6, WIDE},
     {"logarithm, NaN", OP_SOFTMAX, {.softmax = {5, 6, true}}, 60, 1e-6, NANS},
     {"logarithm, -inf", OP_SOFTMAX, {.softmax = {10, 1, true}}, 10, 1e-6, INFS},
-    {"axis in the middle", OP_SOFTMAX_BACK, {.softmax = {5, 6}}, 120, 1e-5, PLAIN},
+    {"axis in the middle", OP_SOFTMAX_BACK, {.softmax = {.classes = 5, .inner = 6}}, 120, 1e-5, PLAIN},
     {"logarithm", OP_SOFTMAX_BACK, {.softmax = {5, 6, true}}, 60, 1e-5, PLAIN},
     LRN_CASES(OP_LRN, 1e-6),
     LRN_CASES(OP_LRN_BACK, 2e-6),
-    {"10 classes", OP_SOFTMAX_BACK, {.softmax = {10, 1}}, 10, 1e-5, PLAIN},
-    {"5 classes of 6 pixels", OP_SOFTMAX_BACK, {.softmax = {5, 6}}, 30, 1e-5, PLAIN},
+    {"10 classes", OP_SOFTMAX_BACK, {.softmax = {.classes = 10, .inner = 1}}, 10, 1e-5, PLAIN},
+    {"5 classes of 6 pixels", OP_SOFTMAX_BACK, {.softmax = {.classes = 5, .inner = 6}}, 30, 1e-5, PLAIN},
     LOSS_CASES(OP_CROSS_ENTROPY, 1e-6),
     LOSS_CASES(OP_MSE, 1e-6),
     {"one output", OP_MSE, LOSS(.outputs = 1, .labels = true), 0, 1e-6, PLAIN},

@@ -144,8 +144,8 @@ static void digests_tell_equal_shapes_apart(void **state)
     static const char *const networks[] = {
         "input: [2, 6, 6]\nlayers:\n  - conv: {filters: 2, kernel: 2, padding: [1, 1, 0, 0]}\n",
         "input: [2, 6, 6]\nlayers:\n  - conv: {filters: 2, kernel: 2, padding: [0, 0, 1, 1]}\n",
-        "input: [2, 6, 6]\nlayers:\n  - conv: {filters: 2, kernel: 2, padding: [1, 1, 0, 0], activation: "
-        "relu}\n",
+        ("input: [2, 6, 6]\nlayers:\n"
+         "  - conv: {filters: 2, kernel: 2, padding: [1, 1, 0, 0], activation: relu}\n"),
         "input: [2, 6, 6]\nlayers:\n  - conv: {filters: 2, kernel: 2, padding: [1, 0, 0, 1]}\n",
     };
     enum { COUNT = sizeof networks / sizeof *networks };

@@ -169,7 +169,7 @@ static void blocks_have_their_bits_together_or_one_by_one(void **state)
                                                   lanes_sse2_kernels};
     const bool here[] = {__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"),
                          __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), true};
-    const struct geometry g = {.window = {C, H, W, K, 3, 3, H, W, 1, 1, 1, 1, 1, 1, 1, 1, 1, false}};
+    const struct geometry g = {.window = {C, H, W, K, 3, 3, H, W, 1, 1, 1, 1, 1, 1, 1, 1, 1, false, false}};
     const size_t image = (size_t)H * W * LANES;
     float *x = drawn(BLOCKS * C * image, 1), *w = drawn(K * C * 9, 2),
           *together = drawn(BLOCKS * K * image, 3), *apart = drawn(BLOCKS * K * image, 4);
