@@ -1,4 +1,6 @@
 /* The kernels of lanes_conv.h and lanes_other.h for AVX2 and FMA. */
+#include <immintrin.h> /* before the target is set: its functions bring their own */
+
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else

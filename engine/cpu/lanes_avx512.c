@@ -1,4 +1,6 @@
 /* The kernels of lanes_conv.h and lanes_other.h for AVX-512. */
+#include <immintrin.h> /* before the target is set: its functions bring their own */
+
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
                              apply_to = function)

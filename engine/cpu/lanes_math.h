@@ -2,6 +2,7 @@
 #ifndef ENGINE_CPU_LANES_MATH_H
 #define ENGINE_CPU_LANES_MATH_H
 
+#include <immintrin.h> /* a file that sets a target includes it before that */
 #include <stddef.h>
 #include <string.h>
 
@@ -53,9 +54,35 @@ INLINE void vec_put(float *at, vec v, bool add)
     store(at, v);
 }
 
+/* The larger; b where either is NaN or both are zeros, which is what the instruction does. */
+INLINE vec vec_larger(vec a, vec b)
+{
+#if LANES_WIDTH == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES_WIDTH == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return (vec)_mm_max_ps((__m128)a, (__m128)b);
+#endif
+}
+
+/* NaN where a or b is, else v. */
+INLINE vec vec_unless_nan(vec v, vec a, vec b)
+{
+#if LANES_WIDTH == 16
+    __mmask16 nan = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q);
+    return (vec)_mm512_mask_mov_ps((__m512)v, nan, _mm512_set1_ps(NAN));
+#elif LANES_WIDTH == 8
+    return (vec)_mm256_or_ps((__m256)v,
+                             _mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q)); /* all ones: a NaN */
+#else
+    return (vec)_mm_or_ps((__m128)v, _mm_cmpunord_ps((__m128)a, (__m128)b));
+#endif
+}
+
 INLINE vec vec_relu(vec v)
 {
-    return (vec)((ivec)v & ~(v < 0)); /* NaN < 0 is false: it stays */
+    return vec_larger((vec){0}, v); /* NaN stays */
 }
 
 INLINE vec vec_clip(vec v, float low, float high)

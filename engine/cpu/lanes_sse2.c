@@ -1,4 +1,6 @@
 /* The kernels of lanes_conv.h and lanes_other.h for any x86-64. */
+#include <immintrin.h> /* before the target is set: its functions bring their own */
+
 #define LANES_WIDTH  4
 #define LANES_PIXELS 2
 #define LANES_TABLE  lanes_sse2_kernels
