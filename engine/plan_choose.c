@@ -3,14 +3,17 @@
  * differ much. Next to read: plan.c for the other passes. */
 #include "engine/plan.h"
 
-/* Cycles of one core at sixteen lanes, for a vector over images. */
-static const struct {
-    double multiply; /* a multiply-add of the direct kernel, loads and all */
-    double product;  /* one of Winograd's products of points */
-    double input;    /* a tile of one channel to points */
-    double output;   /* a tile of one filter from points, and to memory */
-    double weight;   /* a filter's channel to points, once for each turn */
-} cost = {1.3, 1.2, 300, 300, 20};
+/* Cycles of one core at sixteen lanes, for a vector over images: a multiply-add of the direct kernel, loads and all. */
+static const double multiply = 1.3;
+
+/* The same for Winograd's two kernels: a product of points; a tile of one channel to points; a tile of one filter from
+ * points, and to memory; a filter's channel to points, once for each turn. */
+static const struct way {
+    int points;
+    double product, input, output, weight;
+} three_taps = {6, 1.2, 300, 300, 20}, five_taps = {8, 1.3, 650, 220, 60};
+
+enum { FEW_CHANNELS = 8 }; /* beyond, the five-tap kernel's points would not stay near */
 
 static enum op winograd_op(enum op op)
 {
@@ -20,23 +23,28 @@ static enum op winograd_op(enum op op)
                               : OPS;
 }
 
-/* Three by three taps, a pixel apart, each filter over all channels. */
-static bool has_form(const struct window *win)
+/* Three by three taps, or five by five of few channels forward; a pixel apart, each filter over all channels. */
+static const struct way *way_of(enum op op, const struct window *win)
 {
-    return win->R == 3 && win->S == 3 && win->stride_h == 1 && win->stride_w == 1 && win->dilation_h == 1 &&
-           win->dilation_w == 1 && win->groups == 1 && win->pad_top <= 2 && win->pad_left <= 2;
+    if (win->R != win->S || win->stride_h != 1 || win->stride_w != 1 || win->dilation_h != 1 ||
+        win->dilation_w != 1 || win->groups != 1 || win->pad_top >= win->R || win->pad_left >= win->S)
+        return NULL;
+    if (win->R == 3)
+        return &three_taps;
+    return win->R == 5 && op == OP_WINOGRAD && win->C <= FEW_CHANNELS ? &five_taps : NULL;
 }
 
 /* Whether Winograd takes less for `blocks` blocks at a time. To weights, products go over vectors of channels. */
-static bool pays(enum op op, const struct window *win, int blocks)
+static bool pays(enum op op, const struct window *win, const struct way *way, int blocks)
 {
     bool back = op == OP_WINOGRAD_DX;
     int P = back ? win->H : win->P, Q = back ? win->W : win->Q, in = back ? win->K : win->C,
         out = back ? win->C : win->K, channels = op == OP_WINOGRAD_DW ? (in + 15) / 16 * 16 : in;
     double tiles = (double)blocks * ((P + 3) / 4) * ((Q + 3) / 4), pairs = (double)channels * out;
-    double direct = cost.multiply * 9 * in * out * blocks * P * Q;
-    return tiles * (cost.product * 36 * pairs + cost.input * channels + cost.output * out) +
-               cost.weight * pairs <
+    double direct = multiply * win->R * win->S * in * out * blocks * P * Q;
+    return tiles * (way->product * way->points * way->points * pairs + way->input * channels +
+                    way->output * out) +
+               way->weight * pairs <
            direct;
 }
 
@@ -47,7 +55,8 @@ void plan_choose(struct plan *p, const struct backend *be)
     for (int i = 0; p->lanes > 1 && i < p->count; i++) {
         struct step *s = &p->steps[i];
         enum op op = winograd_op(s->op);
-        if (op != OPS && kernels[op].run && has_form(&s->g.window) && pays(op, &s->g.window, blocks))
+        const struct way *way = op == OPS ? NULL : way_of(op, &s->g.window);
+        if (way && kernels[op].run && pays(op, &s->g.window, way, blocks))
             s->op = op;
     }
 }

@@ -22,7 +22,11 @@
 
 #include "engine/cpu/lanes_product.h"
 
+#include "engine/cpu/lanes_points.h"
+
 #include "engine/cpu/lanes_winograd.h"
+
+#include "engine/cpu/lanes_winograd_few.h"
 
 #include "engine/cpu/lanes_winograd_dw.h"
 

@@ -9,16 +9,16 @@ enum { GRADIENT_CHUNK = 48, WHOLE_SUMS = 5 << 19 }; /* filters at a time; bytes 
 /* Distances in floats: x points v [36][depth][channels] as products take them, dy points d [36][filters][depth], sums s
  * [36][filters][channels]. Tiles are those of dy. */
 struct winograd_dw {
-    struct winograd in; /* how pieces of x are found */
-    int K, vectors;     /* of channels */
-    bool whole;         /* sums of all filters are kept while tiles go by */
-    int tiles;          /* of a chunk, at most */
+    struct tiling in; /* how pieces of x are found */
+    int K, vectors;   /* of channels */
+    bool whole;       /* sums of all filters are kept while tiles go by */
+    int tiles;        /* of a chunk, at most */
     ptrdiff_t row_s, v, d, s;
 };
 
 static struct winograd_dw winograd_dw_of(const struct window *win)
 {
-    struct winograd_dw wg = {.in = winograd_of(win, false), .K = win->K};
+    struct winograd_dw wg = {.in = tiling_of(win, false), .K = win->K};
     wg.vectors = (win->C + LANES_WIDTH - 1) / LANES_WIDTH;
     wg.row_s = (ptrdiff_t)whole_groups(wg.vectors) * LANES_WIDTH;
     wg.whole = (ptrdiff_t)ELEMENTS * wg.row_s * wg.K * (ptrdiff_t)sizeof(float) <= WHOLE_SUMS;
@@ -32,9 +32,8 @@ static struct winograd_dw winograd_dw_of(const struct window *win)
 /* ---- points of x: vectors over channels ---- */
 
 /* One tile, one vector of channels from c on, one part of the images. */
-static __attribute__((noinline)) void transpose_points(const struct winograd *in, const struct piece *p,
-                                                       int c, int part, float *v, ptrdiff_t element,
-                                                       ptrdiff_t row)
+static __attribute__((noinline)) void transpose_points(const struct tiling *in, const struct piece *p, int c,
+                                                       int part, float *v, ptrdiff_t element, ptrdiff_t row)
 {
     ALIGNED vec points[ELEMENTS][LANES_WIDTH];
     int channels = in->in - c < LANES_WIDTH ? in->in - c : LANES_WIDTH;
@@ -43,7 +42,8 @@ static __attribute__((noinline)) void transpose_points(const struct winograd *in
     for (int i = 0; i < channels; i++) {
         if (c + i + 1 < in->in)
             piece_fetch(in, p, c + i + 1);
-        piece_points(in, p, c + i, part, (float *)&points[0][i], (ptrdiff_t)LANES_WIDTH * LANES_WIDTH);
+        piece_points(POINTS, in, p, c + i, part, (float *)&points[0][i], POINTS * LANES_WIDTH * LANES_WIDTH,
+                     LANES_WIDTH * LANES_WIDTH);
     }
     for (int e = 0; e < ELEMENTS; e++) {
         transpose(points[e]);
@@ -56,7 +56,7 @@ static void transform_transposed(const struct winograd_dw *wg, const float *x, i
                                  float *v)
 {
     for (int t = 0; t < tiles; t++) {
-        struct piece p = piece_at(&wg->in, x, first + t);
+        struct piece p = piece_at(POINTS, &wg->in, x, first + t);
         for (int i = 0; i < wg->vectors; i++)
             for (int part = 0; part < LANES; part += LANES_WIDTH) {
                 int depth = tiles * LANES, group = i / LANES_PIXELS * LANES_PIXELS;
@@ -102,7 +102,7 @@ INLINE void gradient_tile_points(const float *dy, ptrdiff_t line, int rows, int 
 static __attribute__((noinline)) void transform_gradient(const struct winograd_dw *wg, const float *dy, int k,
                                                          int filters, int64_t first, int tiles, float *d)
 {
-    const struct winograd *in = &wg->in;
+    const struct tiling *in = &wg->in;
     int per_block = in->tiles_h * in->tiles_w;
     for (int i = 0; i < filters; i++)
         for (int t = 0; t < tiles; t++) {

@@ -62,27 +62,29 @@
         "NaN", op, WINDOW(4, 5, 6, 5, 3, 3, 5, 6, 1, 1, 1, 1, 1, 1, 1), 0, t, NANS                           \
     }
 
-#define WINOGRAD(c, h, w, k, top, left, bottom, right) \
-    {                                                  \
-        .window = {                                    \
-            .C = c,                                    \
-            .H = h,                                    \
-            .W = w,                                    \
-            .K = k,                                    \
-            .R = 3,                                    \
-            .S = 3,                                    \
-            .P = h + top + bottom - 2,                 \
-            .Q = w + left + right - 2,                 \
-            .stride_h = 1,                             \
-            .stride_w = 1,                             \
-            .pad_top = top,                            \
-            .pad_left = left,                          \
-            .pad_bottom = bottom,                      \
-            .pad_right = right,                        \
-            .dilation_h = 1,                           \
-            .dilation_w = 1,                           \
-            .groups = 1                                \
-        }                                              \
+#define WINOGRAD(c, h, w, k, top, left, bottom, right) SQUARE(3, c, h, w, k, top, left, bottom, right)
+#define FIVES(c, h, w, k, top, left, bottom, right)    SQUARE(5, c, h, w, k, top, left, bottom, right)
+#define SQUARE(taps, c, h, w, k, top, left, bottom, right) \
+    {                                                      \
+        .window = {                                        \
+            .C = c,                                        \
+            .H = h,                                        \
+            .W = w,                                        \
+            .K = k,                                        \
+            .R = taps,                                     \
+            .S = taps,                                     \
+            .P = h + top + bottom - taps + 1,              \
+            .Q = w + left + right - taps + 1,              \
+            .stride_h = 1,                                 \
+            .stride_w = 1,                                 \
+            .pad_top = top,                                \
+            .pad_left = left,                              \
+            .pad_bottom = bottom,                          \
+            .pad_right = right,                            \
+            .dilation_h = 1,                               \
+            .dilation_w = 1,                               \
+            .groups = 1                                    \
+        }                                                  \
     }
 
 /* Points are up to 15 times the values, so that sums cancel: about 3e-5 of the largest result at worst.
@@ -113,6 +115,17 @@
         {"halved bands", op, HALVED(30, 17, 17, 2, 3, 3, 17, 17, 1, 1, 1, 1, 1, 1, 1), 0, t, PLAIN},  \
     {                                                                                                 \
         "halved NaN", op, HALVED(4, 6, 7, 5, 3, 3, 6, 7, 1, 1, 1, 1, 1, 1, 1), 0, t, NANS             \
+    }
+
+/* The same for five taps; stays within 1e-5 here. */
+#define FIVES_CASES(op, t)                                                            \
+    {"fives, LeNet's first", op, FIVES(1, 28, 28, 6, 2, 2, 2, 2), 0, t, PLAIN},       \
+        {"fives, LeNet's second", op, FIVES(6, 14, 14, 16, 0, 0, 0, 0), 0, t, PLAIN}, \
+        {"fives, one pixel", op, FIVES(1, 5, 5, 1, 0, 0, 0, 0), 0, t, PLAIN},         \
+        {"fives, two sides", op, FIVES(8, 9, 6, 7, 0, 4, 3, 0), 0, t, PLAIN},         \
+        {"fives, all padding", op, FIVES(2, 1, 1, 3, 4, 4, 4, 4), 0, t, PLAIN},       \
+    {                                                                                 \
+        "fives, 21 filters", op, FIVES(3, 18, 17, 21, 2, 2, 2, 2), 0, t, PLAIN        \
     }
 
 #endif

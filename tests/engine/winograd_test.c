@@ -26,8 +26,9 @@ static void check(int rc)
         fail_msg("%s", why.text);
 }
 
-/* Odd maps: tiles that are cut on both sides; one conv of stride 2 that must stay direct. */
+/* Odd maps: tiles that are cut on both sides; five taps and three; one conv of stride 2 that must stay direct. */
 static const char network[] = "network: small\ninput: [8, 10, 9]\nlabels: 5\nlayers:\n"
+                              "  - conv: {filters: 8, kernel: 5, padding: 2}\n"
                               "  - conv: {filters: 20, kernel: 3, padding: 1, activation: relu}\n"
                               "  - conv: {filters: 33, kernel: 3, activation: relu}\n"
                               "  - conv: {filters: 12, kernel: 3, stride: 2}\n"
@@ -82,10 +83,10 @@ static void the_plan_chooses_it_where_it_has_the_form(void **state)
     assert_non_null(f);
     net_print_plan(r.net, f);
     fclose(f);
-    assert_int_equal(count(text, " winograd "), 4); /* two layers, two plans */
-    assert_int_equal(count(text, " winograd_dx "), 1);
+    assert_int_equal(count(text, " winograd "), 6); /* three layers, two plans */
+    assert_int_equal(count(text, " winograd_dx "), 2);
     assert_int_equal(count(text, " winograd_dw "), 1); /* eight channels are half a vector */
-    assert_int_equal(count(text, " conv_dw "), 2);
+    assert_int_equal(count(text, " conv_dw "), 3);
     assert_int_equal(count(text, " conv "), 2);
     free(text);
     close_rig(&r);
