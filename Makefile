@@ -73,6 +73,19 @@ $(B)/hooks/%.o: %.c Makefile
 	$(call say,CC)$(CC) $(CFLAGS) -DMILLRACE_HOOKS -MMD -MP -c -o $@ $<
 $(B)/millrace-hooks: $(B)/worker/main.o $(B)/hooks/worker/infer/runner.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+# For tests alone: the program with one bug each (worker/service/bug.h), of which only the objects that look at it are compiled again.
+BUGS    := none auto-commit position late-metadata unsynced verdict behind-abort
+BUG_SRC := $(sort $(shell grep -rl --include='*.c' 'worker/service/bug\.h' worker))
+define BUG_RULES
+$(B)/bugs/$(1)/%.o: %.c Makefile
+	@mkdir -p $$(@D)
+	$$(call say,CC)$$(CC) $$(CFLAGS) -DMILLRACE_BUG=bug_$(subst -,_,$(1)) -MMD -MP -c -o $$@ $$<
+$(B)/bugs/$(1)/millrace: $(B)/worker/main.o $(patsubst %.c,$(B)/bugs/$(1)/%.o,$(BUG_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
+	$$(call say,LINK)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
+endef
+$(foreach b,$(BUGS),$(eval $(call BUG_RULES,$(b))))
+.PHONY: bugs
+bugs: $(patsubst %,$(B)/bugs/%/millrace,$(BUGS))
 $(B)/libengine.a: $(ENGINE_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 $(B)/libworker.a: $(WORKER_OBJ)
@@ -80,12 +93,18 @@ $(B)/libworker.a: $(WORKER_OBJ)
 
 tests: $(TESTS)
 $(B)/tests/torture/torture: $(call OBJ,$(wildcard tests/torture/*.c))
-$(TESTS) $(BENCHES) $(B)/tests/torture/torture: $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
+$(B)/tests/teeth/teeth: $(call OBJ,tests/teeth/schedules.c)
+$(TESTS) $(BENCHES) $(B)/tests/torture/torture $(B)/tests/teeth/teeth: $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 $(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS) $(CFLAGS_$(subst /,_,$(patsubst %/,%,$(dir $*)))) -MMD -MP -c -o $@ $<
+
+# Preloaded by tests into a program.
+$(B)/%.so: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O2 -g -fPIC -shared -o $@ $< -ldl
 
 # Kernels may contract a*b+c and want all of -O3; no -ffast-math: NaN and -inf are data here.
 CFLAGS_engine_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
@@ -157,7 +176,7 @@ CHOSEN   := $(if $(ONLY),$(foreach t,$(TESTS),$(if $(strip $(foreach o,$(ONLY),$
 .PHONY: support
 support: $(B)/tests/engine/support_test
 	@$< --write >/dev/null && echo "engine/README.md is written"
-.PHONY: setup test test-run demo asan tsan lint format size help install torture torture-ci
+.PHONY: setup test test-run demo asan tsan lint format size help install torture torture-ci teeth
 setup:
 	@tests/setup build test
 test: setup
@@ -179,6 +198,10 @@ torture torture-ci: setup
 	@$(SUB) -s -j$(JOBS) $(B)/millrace $(B)/tests/torture/torture
 	@TORTURE_SIZE=$${TORTURE_SIZE:-$(if $(filter torture,$@),full,ci)} TEST_TIMEOUT_S=$(if $(filter torture,$@),43200,1200) \
 	  tests/run $(B)/torture-logs $(B)/tests/torture/torture
+# Programs with a bug each, which the checker must see; tests/teeth/README.md.
+teeth: setup
+	@$(SUB) -s -j$(JOBS) $(B)/millrace bugs $(B)/tests/teeth/teeth $(B)/tests/teeth/powerloss.so
+	@tests/teeth/run $(B)/teeth-logs $(B)/tests/teeth/teeth $(ONLY)
 lint:
 	@tests/setup lint
 	@$(SUB) -s -j$(JOBS) $(ENGINE_OBJ) $(WORKER_OBJ)
@@ -207,6 +230,7 @@ help:
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
 	@echo "make support    writes the matrix of layers and operators into engine/README.md"
+	@echo "make teeth      programs with a bug built in, each of which the independent checker must see"
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
 	@echo "make install    to DESTDIR, prefix ($(prefix))"
 	@echo "make clean      removes $(BUILD_ROOT)"

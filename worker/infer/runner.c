@@ -13,6 +13,7 @@
 #include "worker/infer/explain.h"
 #include "worker/infer/hook.h"
 #include "worker/infer/rows.h"
+#include "worker/service/bug.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
 
@@ -194,6 +195,8 @@ static int refuse(struct runner *r, const struct record *record, const char *sta
     log_event(LOG_INFO, "dead letter", "topic", record->topic, "partition",
               log_text("%d", (int)record->partition), "offset", log_text("%lld", (long long)record->offset),
               "reason", fail_name(reason->code), "text", reason->text, NULL);
+    if (has_bug(verdict))
+        return 0;
     int rc = r->model ? batch_count(r->batch, &r->model->records[METRIC_DEAD_LETTER], 1, why) : 0;
     return rc ? rc
               : batch_dead_letter(r->batch, record, stage, reason, r->settings->worker_slot,

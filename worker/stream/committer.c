@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/service/bug.h"
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
@@ -59,7 +60,16 @@ static rd_kafka_error_t *step_begin(struct session *s, struct transaction *t)
 
 static rd_kafka_error_t *step_offsets(struct session *s, struct transaction *t)
 {
-    return rd_kafka_send_offsets_to_transaction(s->producer->rk, t->offsets, t->assignment->group, CALL_MS);
+    rd_kafka_consumer_group_metadata_t *group = t->assignment->group, *late = NULL;
+    if (has_bug(position))
+        rd_kafka_position(s->consumer->rk, t->offsets);
+    if (has_bug(late_metadata))
+        group = late = rd_kafka_consumer_group_metadata(s->consumer->rk);
+    rd_kafka_error_t *error =
+        rd_kafka_send_offsets_to_transaction(s->producer->rk, t->offsets, group, CALL_MS);
+    if (late)
+        rd_kafka_consumer_group_metadata_destroy(late);
+    return error;
 }
 
 static rd_kafka_error_t *step_commit(struct session *s, struct transaction *t)
@@ -180,7 +190,8 @@ static void settle(struct session *s, struct batch **b, bool committed)
 
 static bool is_over(struct session *s, const struct batch *b)
 {
-    return s->is_broken || b->assignment->epoch != s->valid || now_us() > s->give_up_us;
+    bool past = b->assignment->epoch != s->valid && !has_bug(late_metadata);
+    return s->is_broken || past || now_us() > s->give_up_us;
 }
 
 /* Adds what is sealed already or will be within the delay, up to the limits. A batch of another epoch is
@@ -213,8 +224,8 @@ static bool abort_transaction(struct session *s, struct transaction *t, const st
 {
     struct fail why;
     int64_t until_us = now_us() + FIRST_REPORT_MS * 1000;
-    s->building = 0;
-    s->valid = 0;
+    if (!has_bug(behind_abort))
+        s->building = s->valid = 0;
     log_event(LOG_WARN, "transaction aborted", "role", s->role->name, "text", reason->text, NULL);
     while (t->outputs && !s->delivered &&
            now_us() < until_us) /* an abort that overtakes the first produce is fatal */
@@ -255,8 +266,10 @@ static void transact(struct session *s, struct batch *first, struct batch **carr
         rc = add(s, &t, first, &why);
     if (!rc)
         rc = fill(s, &t, carried, &why);
-    if (!rc && t.offsets->cnt)
+    if (!rc && t.offsets->cnt && !has_bug(auto_commit))
         rc = call(s, &t, "send_offsets_to_transaction", step_offsets, &why);
+    if (!rc && bug_aborts(now_us()))
+        rc = fail(&why, E_ABORT, "aborted on purpose");
     if (!rc)
         rc = call(s, &t, "commit_transaction", step_commit, &why);
     if (rc && s->refused.code)

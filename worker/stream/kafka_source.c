@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/service/bug.h"
 #include "worker/stream/parts.h"
 
 enum { SLICE_MS = 50 };
@@ -156,7 +157,7 @@ static bool op_changed(struct source *base)
 static int op_seal(struct source *base, struct batch *b, enum seal how, struct fail *why)
 {
     struct kafka_source *src = (struct kafka_source *)base;
-    if (epoch_is_over(src))
+    if (epoch_is_over(src) && !(has_bug(late_metadata) && src->assignment))
         return SOURCE_CHANGED;
     b->offsets = region_alloc(&b->mem, (size_t)(src->count + 1) * sizeof *b->offsets);
     if (!b->offsets)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/service/bug.h"
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
@@ -174,13 +175,17 @@ static int open_consumer(struct session *s, struct fail *why)
                            "error",
                            "enable.partition.eof",
                            "true",
+                           "enable.auto.commit",
+                           has_bug(auto_commit) ? "true" : "false",
+                           "enable.auto.offset.store",
+                           has_bug(auto_commit) ? "true" : "false",
                            "group.instance.id",
                            s->settings->worker_slot,
                            NULL};
     struct client template = {.owner = s, .rebalance = assignment_rebalance};
     snprintf(group, sizeof group, "%s.%s", s->settings->worker_group, s->role->name);
     if (s->settings->worker_membership == MEMBERSHIP_DYNAMIC)
-        extra[6] = NULL;
+        extra[10] = NULL;
     int rc = client_open(&s->consumer, s->settings, CLIENT_MEMBER, extra, &template, why);
     if (rc)
         return rc;
