@@ -92,3 +92,22 @@ int image_decode(struct image_decoder *d, struct span file, struct shape row, un
         to_luma(d);
     return image_resize(d, (int)row.dim[0], (int)row.dim[2], (int)row.dim[1], out, why);
 }
+
+int image_resize_planes(struct image_decoder *d, const unsigned char *planes, struct shape from,
+                        struct shape to, unsigned char *out, struct fail *why)
+{
+    int64_t channels = from.dim[0], height = from.dim[1], width = from.dim[2], plane = height * width;
+    if (from.rank != 3 || to.rank != 3 || to.dim[0] != channels || height < 1 || width < 1 ||
+        height > IMAGE_MAX_SIDE || width > IMAGE_MAX_SIDE || plane * channels > 3 * (int64_t)IMAGE_MAX_PIXELS)
+        return fail(why, E_BAD_IMAGE, "a row of %" PRId64 " x %" PRId64 " pixels cannot be resized", width,
+                    height);
+    d->width = (int)width;
+    d->height = (int)height;
+    d->pixels = image_reserve(d->pixels, &d->pixel_capacity, (size_t)(plane * channels), why);
+    if (!d->pixels)
+        return -E_MEMORY;
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t i = 0; i < plane; i++)
+            d->pixels[i * channels + c] = planes[c * plane + i];
+    return image_resize(d, (int)channels, (int)to.dim[2], (int)to.dim[1], out, why);
+}

@@ -37,5 +37,11 @@ bool image_fits(struct shape row);
 /* One file into row bytes [C][H][W] at `out`. E_BAD_IMAGE: the file's fault; E_MEMORY. */
 int image_decode(struct image_decoder *d, struct span file, struct shape row, unsigned char *out,
                  struct fail *why);
+/* Row bytes [C][h][w] to [C][H][W] by the same rule; `from` and `to` have as many channels. E_BAD_IMAGE: too large. */
+int image_resize_planes(struct image_decoder *d, const unsigned char *planes, struct shape from,
+                        struct shape to, unsigned char *out, struct fail *why);
+/* RGB pixels [height][width][3] as a PNG file; bytes are malloc'd. */
+int image_png_print(const unsigned char *rgb, int width, int height, void **bytes, size_t *size,
+                    struct fail *why);
 
 #endif

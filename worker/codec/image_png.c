@@ -1,5 +1,6 @@
 /* PNG through libspng, every checksum looked at, up to the file's last chunk. The only file with spng.h. */
 #include <spng.h>
+#include <stdlib.h>
 
 #include "worker/codec/image_parts.h"
 
@@ -38,4 +39,25 @@ int image_png(struct image_decoder *d, struct span file, struct fail *why)
         rc = fail(why, E_BAD_IMAGE, "PNG: %s", spng_strerror(error));
     spng_ctx_free(png);
     return rc;
+}
+
+int image_png_print(const unsigned char *rgb, int width, int height, void **bytes, size_t *size,
+                    struct fail *why)
+{
+    struct spng_ihdr head = {.width = (uint32_t)width,
+                             .height = (uint32_t)height,
+                             .bit_depth = 8,
+                             .color_type = SPNG_COLOR_TYPE_TRUECOLOR};
+    spng_ctx *png = spng_ctx_new(SPNG_CTX_ENCODER);
+    if (!png)
+        return fail(why, E_MEMORY, "a PNG encoder");
+    int error = spng_set_option(png, SPNG_ENCODE_TO_BUFFER, 1);
+    if (!error)
+        error = spng_set_ihdr(png, &head);
+    if (!error)
+        error = spng_encode_image(png, rgb, (size_t)width * (size_t)height * 3, SPNG_FMT_PNG,
+                                  SPNG_ENCODE_FINALIZE);
+    *bytes = error ? NULL : spng_get_png_buffer(png, size, &error);
+    spng_ctx_free(png);
+    return *bytes ? 0 : fail(why, E_FAILED, "PNG: %s", spng_strerror(error));
 }

@@ -99,6 +99,8 @@ void inference_encode_images(struct bytes *to, const struct inference_head *head
 /* labels NULL: none, else rows; targets NULL: none. */
 void sample_encode(struct bytes *to, const struct tensor_view *tensor, const int32_t *labels,
                    const struct tensor_view *targets);
+/* Encoded images, each with its label. */
+void sample_encode_images(struct bytes *to, const struct span *images, int count, const int32_t *labels);
 
 /* ---- Prediction: encoded row by row, straight into the output's bytes ---- */
 

@@ -59,22 +59,36 @@ int sample_decode(struct sample *out, struct span value, struct fail *why)
     return wire_close(&r);
 }
 
-void sample_encode(struct bytes *to, const struct tensor_view *tensor, const int32_t *labels,
-                   const struct tensor_view *targets)
+static void put_labels(struct bytes *to, const int32_t *labels, int64_t rows)
 {
-    int64_t rows = tensor->shape.dim[0];
-    bytes_put_long(to, 1); /* tensors: one, and no more */
-    bytes_put_tensor(to, tensor);
-    bytes_put_long(to, 0);
-    bytes_put_long(to, 0); /* images: null */
     if (labels && rows > 0) {
         bytes_put_long(to, rows);
         for (int64_t i = 0; i < rows; i++)
             bytes_put_long(to, labels[i]);
     }
     bytes_put_long(to, 0);
+}
+
+void sample_encode(struct bytes *to, const struct tensor_view *tensor, const int32_t *labels,
+                   const struct tensor_view *targets)
+{
+    bytes_put_long(to, 1); /* tensors: one, and no more */
+    bytes_put_tensor(to, tensor);
+    bytes_put_long(to, 0);
+    bytes_put_long(to, 0); /* images: null */
+    put_labels(to, labels, tensor->shape.dim[0]);
     bytes_put_long(to, targets != NULL);
     if (targets)
         bytes_put_tensor(to, targets);
+    bytes_put_long(to, 0); /* row_ids: none */
+}
+
+void sample_encode_images(struct bytes *to, const struct span *images, int count, const int32_t *labels)
+{
+    bytes_put_long(to, 0); /* tensors: none */
+    bytes_put_long(to, 1);
+    bytes_put_spans(to, images, count);
+    put_labels(to, labels, count);
+    bytes_put_long(to, 0); /* targets: null */
     bytes_put_long(to, 0); /* row_ids: none */
 }

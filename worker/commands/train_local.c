@@ -63,15 +63,24 @@ static int local_open(struct local *l, struct fail *why)
 
 static int local_data(struct local *l, struct fail *why)
 {
-    struct dataset_options o = {l->job.validation_rate, l->job.test_rate, l->settings.ignores,
-                                l->settings.ignored_label};
+    struct dataset_options o = {.validation_rate = l->job.validation_rate,
+                                .test_rate = l->job.test_rate,
+                                .ignores = l->settings.ignores,
+                                .ignored_label = l->settings.ignored_label,
+                                .graph = l->graph,
+                                .loss = job_loss_type(l->job.loss),
+                                .resize = l->settings.resize};
+    float mean[JOB_CHANNELS], std[JOB_CHANNELS];
     struct rows rows = {0};
-    int rc = dataset_new(&l->data, &o, why);
+    int channels, rc = dataset_new(&l->data, &o, why);
     if (!rc)
         rc = rows_read(&rows, l->o->data, why);
     if (!rc)
         rc = dataset_add_rows(l->data, &rows, l->o->data, why);
     rows_close(&rows);
+    if (!rc && l->settings.mean_auto &&
+        !(rc = dataset_moments(l->data, mean, std, JOB_CHANNELS, &channels, why)))
+        job_normalise(l->graph, mean, std, channels);
     if (!rc && (rc = dataset_finish(l->data, l->graph, job_loss_type(l->job.loss), why)))
         rc = fail_prefix(why, "%s", l->o->data);
     return rc;

@@ -99,7 +99,7 @@ static int infer_run(struct service *sv, struct fail *why)
     struct runner_options options = {.settings = s, .metrics = &m->inference};
     struct backend *be = NULL;
     struct follower *follower = NULL;
-    int rc = backend_open(&be, s->engine_backend, (int)s->engine_threads, why);
+    int rc = backend_open(&be, s->engine_backend, settings_threads(s, ROLE_INFER), why);
     if (!rc)
         rc = inflight_take(s, &options.inflight, why);
     if (!rc)

@@ -3,6 +3,7 @@
  * Next to read: kafka_settings.c. */
 #include "worker/service/settings.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,10 +71,16 @@ const struct setting settings_table[] = {
      "where versions and checkpoints are kept; all workers of a group share it", false},
     {"training.keep_checkpoints", SETTING_INT, AT(training_keep_checkpoints), "3", 1, 1000, NULL,
      "newest checkpoints kept of a job", false},
-    {"training.metrics_every_ms", SETTING_INT, LATER(training_metrics_every_ms), "0", 0, 3600000, NULL,
-     "at most one LossMetric in this time; 0: every step that reports", false},
-    {"training.cores", SETTING_INT, LATER(training_cores), "0", 0, 1024, NULL,
-     "cores kept for training where the worker also serves; 0: shared", false},
+    {"training.metrics_every_ms", SETTING_INT, AT(training_metrics_every_ms), "10000", 0, 3600000, NULL,
+     "a job's metrics are never older than this: a checkpoint is made and published with them; 0: only at the job's "
+     "own checkpoints",
+     false},
+    {"training.cores", SETTING_INT, AT(training_cores), "0", 0, 1024, NULL,
+     "threads of training where the worker also serves, which then keeps the rest; 0: both use all", false},
+    {"training.memory_mb", SETTING_INT, AT(training_memory_mb), "1024", 1, 1048576, NULL,
+     "rows of a data set that are kept in memory; larger ones go to a file in worker.state_dir", false},
+    {"training.cache_mb", SETTING_INT, AT(training_cache_mb), "65536", 0, 1073741824, NULL,
+     "the largest such file; a data set that does not fit fails its job", false},
     {"canary.min_rows", SETTING_INT, LATER(canary_min_rows), "1000", 0, 1e12, NULL,
      "rows a challenger answers before it is judged", false},
     {"canary.min_s", SETTING_INT, LATER(canary_min_s), "60", 0, 1e9, NULL,
@@ -273,4 +280,17 @@ int settings_print_reference(FILE *out, struct fail *why)
     }
     settings_free(&s);
     return rc;
+}
+
+int settings_threads(const struct settings *s, unsigned role)
+{
+    cpu_set_t set;
+    bool both = (s->worker_roles & ROLE_INFER) && (s->worker_roles & ROLE_TRAIN);
+    int all = (int)s->engine_threads, train = (int)s->training_cores;
+    if (!both || train == 0)
+        return all;
+    if (all == 0)
+        all = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    train = train < all ? train : all;
+    return role == ROLE_TRAIN ? train : all - train > 0 ? all - train : 1;
 }

@@ -19,7 +19,6 @@ struct settings_later {
     char *registry_url, *registry_username, *registry_password, *registry_password_file, *registry_ca_file;
     double batch_target_p99_ms;
     struct setting_strings inference_external_prefixes;
-    int64_t training_metrics_every_ms, training_cores;
     int64_t canary_min_rows, canary_min_s;
     double canary_max_psi, canary_max_error_rate, canary_max_p99_ratio;
 };
@@ -38,7 +37,8 @@ struct settings {
     char *engine_backend;
     int64_t engine_threads;
     char *models_store; /* file:///folder */
-    int64_t training_keep_checkpoints;
+    int64_t training_keep_checkpoints, training_metrics_every_ms, training_cores;
+    int64_t training_memory_mb, training_cache_mb;
     char *http_listen;
     int log_format; /* enum log_format */
     int log_level;  /* enum log_level */
@@ -54,6 +54,9 @@ extern const struct setting settings_table[];
 int settings_load(struct settings *s, const char *path, const char *const *overrides, int count,
                   struct fail *why);
 void settings_free(struct settings *s);
+/* Threads of a role's engine, 0: all cores. With training.cores and both roles in one worker training gets that many and
+ * inference the rest, but at least one. */
+int settings_threads(const struct settings *s, unsigned role);
 /* Logs one warning for each key that is set and that this version does not act on. */
 void settings_warn(const struct settings *s);
 /* The effective settings as YAML, secrets masked. */

@@ -1,5 +1,5 @@
 /* Checkpoints: run to bytes to store, and back. When one is due is run.c's affair, what commits it
- * trainer.c's. */
+ * trainer.c's. Files: checkpoint_store.c. */
 #include "worker/train/checkpoint.h"
 
 #include <stdio.h>
@@ -9,9 +9,11 @@
 #include "engine/files/safetensors.h"
 
 #define MOMENTS "optimizer.moments"
-#define FORMAT  "1" /* of the metadata "millrace.checkpoint" */
+#define BEST    "best.parameters"
+#define FORMAT  "2"           /* of the metadata "millrace.checkpoint" */
+#define DIGEST  "file_sha256" /* of the whole file, its own 64 characters being zeros */
 
-enum { VALUE = 80, FIELDS_MAX = 48 };
+enum { VALUE = 80, FIELDS_MAX = 64 };
 
 struct field {
     const char *name;
@@ -39,6 +41,21 @@ static const struct field fields[] = {
     {"best_val_loss", true, STATE(best_val_loss)},
     {"epochs_without_better", false, STATE(epochs_without_better)},
     {"elapsed_s", true, STATE(elapsed_s)},
+    {"rate_factor", true, STATE(rate_factor)},
+    {"lowered", false, STATE(lowered)},
+    {"best_epoch", false, STATE(best_epoch)},
+    SUM("best_train", best_train),
+    SUM("best_validation", best_validation),
+    {"health.told", false, STATE(health.told)},
+    {"health.norm_mean", true, STATE(health.norm_mean)},
+    {"health.norms", false, STATE(health.norms)},
+    {"health.vanishing", false, STATE(health.vanishing)},
+    {"health.dead", false, STATE(health.dead)},
+    {"health.best_loss", true, STATE(health.best_loss)},
+    {"health.not_falling", false, STATE(health.not_falling)},
+    {"health.best_val_loss", true, STATE(health.best_val_loss)},
+    {"health.loss_at_best_val", true, STATE(health.loss_at_best_val)},
+    {"health.overfitting", false, STATE(health.overfitting)},
     {0},
 };
 
@@ -76,6 +93,39 @@ static void metadata_make(struct run *r, struct metadata *m, int64_t optimizer_s
     metadata_add(m, "plan", text);
     dataset_sha256(run_dataset(r), text);
     metadata_add(m, "dataset_sha256", text);
+    memset(text, '0', 64);
+    text[64] = 0;
+    metadata_add(m, DIGEST, text);
+}
+
+/* Where the file's own digest stands in it; NULL: nowhere. */
+static char *digest_at(void *bytes, size_t size)
+{
+    static const char key[] = "\"" DIGEST "\":\"";
+    char *at = memmem(bytes, size, key, sizeof key - 1);
+    return at && size - (size_t)(at - (char *)bytes) > sizeof key + 64 ? at + sizeof key - 1 : NULL;
+}
+
+/* A file that was cut or changed does not hold its own digest: who finds it in the store can trust it, with no
+ * record that names its SHA-256. */
+static int digest_check(const void *bytes, size_t size, struct fail *why)
+{
+    char *copy = malloc(size + 1), is[SHA256_HEX], said[SHA256_HEX] = "";
+    if (!copy)
+        return fail(why, E_MEMORY, "checkpoint: no memory");
+    memcpy(copy, bytes, size);
+    char *at = digest_at(copy, size);
+    if (at) {
+        memcpy(said, at, 64);
+        memset(at, '0', 64);
+    }
+    sha256_hex(copy, size, is);
+    free(copy);
+    return at && strcmp(is, said) == 0
+               ? 0
+               : fail(why, E_FILE,
+                      "the file was cut or damaged (its own SHA-256 is %.64s, that of its bytes %s)",
+                      at ? said : "missing", is);
 }
 
 /* Host copies of everything with a shape. */
@@ -103,7 +153,7 @@ static int tensors_take(struct run *r, struct tensors *t, struct fail *why)
     struct net *net = run_net(r);
     int params = net_param_count(net);
     int64_t moments = optim_state_size(run_optimizer(r));
-    t->entries = calloc((size_t)params + 1, sizeof *t->entries);
+    t->entries = calloc((size_t)params + 2, sizeof *t->entries);
     for (int i = 0; t->entries && i < params; i++) {
         struct shape shape = net_param_shape(net, i);
         float *values = floats_new(shape_size(shape));
@@ -114,6 +164,16 @@ static int tensors_take(struct run *r, struct tensors *t, struct fail *why)
         int rc = net_param_get(net, i, values, why);
         if (rc)
             return rc;
+    }
+    if (run_state(r)->best_epoch) {
+        int64_t n = run_param_floats(r);
+        float *best = run_best(r, why), *copy = floats_new(n);
+        if (!best || !copy) {
+            free(copy);
+            return fail(why, E_MEMORY, "checkpoint: no memory");
+        }
+        memcpy(copy, best, sizeof *copy * (size_t)n);
+        t->entries[t->count++] = (struct safetensors_entry){BEST, DTYPE_FP32, SHAPE(n), copy};
     }
     float *values = t->entries ? floats_new(moments) : NULL;
     if (!values)
@@ -128,13 +188,18 @@ static int tensors_take(struct run *r, struct tensors *t, struct fail *why)
 
 int checkpoint_print(struct run *r, void **bytes, size_t *size, struct fail *why)
 {
-    _Static_assert(sizeof fields / sizeof *fields + 4 <= FIELDS_MAX, "FIELDS_MAX is too small");
+    _Static_assert(sizeof fields / sizeof *fields + 5 <= FIELDS_MAX, "FIELDS_MAX is too small");
     struct tensors t = {0};
     struct metadata m;
     int rc = tensors_take(r, &t, why);
     if (!rc) {
         metadata_make(r, &m, t.steps);
         rc = safetensors_print(t.entries, t.count, m.pairs, m.count, bytes, size, why);
+    }
+    char *at = rc ? NULL : digest_at(*bytes, *size), own[SHA256_HEX];
+    if (at) {
+        sha256_hex(*bytes, *size, own);
+        memcpy(at, own, 64);
     }
     tensors_free(&t);
     return rc;
@@ -193,6 +258,18 @@ static int weights_restore(struct run *r, const struct safetensors *st, struct f
     return rc;
 }
 
+static int best_restore(struct run *r, const struct safetensors *st, int64_t best_epoch, struct fail *why)
+{
+    int64_t n = run_param_floats(r);
+    if (!best_epoch)
+        return 0;
+    float *values = tensor_copy(st, BEST, SHAPE(n), why), *best = values ? run_best(r, why) : NULL;
+    if (best)
+        memcpy(best, values, sizeof *best * (size_t)n);
+    free(values);
+    return best ? 0 : -(int)why->code;
+}
+
 static int state_restore(struct run *r, const struct safetensors *st, bool *same_plan, struct fail *why)
 {
     struct run_state state;
@@ -218,7 +295,7 @@ static int state_restore(struct run *r, const struct safetensors *st, bool *same
                     digest, data ? data : "unknown");
     net_digest(run_net(r), digest);
     *same_plan = plan && strcmp(plan, digest) == 0;
-    if ((rc = weights_restore(r, st, why)))
+    if ((rc = weights_restore(r, st, why)) || (rc = best_restore(r, st, state.best_epoch, why)))
         return rc;
     *run_state(r) = state;
     return 0;
@@ -228,105 +305,12 @@ int checkpoint_parse(struct run *r, const char *name, const void *bytes, size_t 
                      struct fail *why)
 {
     struct safetensors *st = NULL;
-    int rc = safetensors_parse(&st, name, bytes, size, why);
+    int rc = digest_check(bytes, size, why);
     if (rc)
+        return fail_prefix(why, "%s", name);
+    if ((rc = safetensors_parse(&st, name, bytes, size, why)))
         return rc;
     rc = state_restore(r, st, same_plan, why);
     safetensors_free(&st);
     return rc ? fail_prefix(why, "checkpoint %s", name) : 0;
-}
-
-/* A job's name in file names: itself where it can be one, else what its SHA-256 begins with. */
-static void job_file_name(const struct training_job *job, char out[SHA256_HEX + 64])
-{
-    if (!model_name_check(job->job_id, NULL)) {
-        strcpy(out, job->job_id);
-        return;
-    }
-    sha256_hex(job->job_id, strlen(job->job_id), out);
-    out[32] = 0;
-}
-
-int checkpoint_put(struct run *r, const char *store, const struct training_job *job, char uri[STORE_URI],
-                   char sha256[SHA256_HEX], struct fail *why)
-{
-    char name[SHA256_HEX + 64], path[SHA256_HEX + 128];
-    void *bytes = NULL;
-    size_t size;
-    int rc = checkpoint_print(r, &bytes, &size, why);
-    if (rc)
-        return rc;
-    job_file_name(job, name);
-    snprintf(path, sizeof path, "checkpoints/%s-%lld.safetensors", name, (long long)run_state(r)->step);
-    rc = store_put(store, job->model, path, bytes, size, uri, sha256, why);
-    free(bytes);
-    return rc;
-}
-
-int checkpoint_get(struct run *r, const char *store, const char *uri, const char *sha256, bool *same_plan,
-                   struct fail *why)
-{
-    void *bytes = NULL;
-    size_t size;
-    int rc = store_get(store, uri, sha256, &bytes, &size, why);
-    if (!rc)
-        rc = checkpoint_parse(r, uri, bytes, size, same_plan, why);
-    free(bytes);
-    return rc;
-}
-
-struct prune {
-    const char *store;
-    char prefix[SHA256_HEX + 64];
-    int64_t step, keep;
-    int64_t newest[64]; /* steps to be kept, newest first */
-    int count;
-    bool deleting;
-};
-
-/* "<job>-<step>.safetensors" of this job -> step; -1: another file. */
-static int64_t prune_step(const struct prune *p, const char *name)
-{
-    size_t n = strlen(p->prefix);
-    char *end;
-    if (strncmp(name, p->prefix, n) != 0 || name[n] != '-' || name[n + 1] < '0' || name[n + 1] > '9')
-        return -1;
-    int64_t step = strtoll(name + n + 1, &end, 10);
-    return strcmp(end, ".safetensors") == 0 ? step : -1;
-}
-
-static int prune_visit(void *arg, const char *uri, const char *name, struct fail *why)
-{
-    struct prune *p = arg;
-    int64_t step = prune_step(p, name);
-    int at = p->count;
-    if (step < 0)
-        return 0;
-    if (p->deleting) {
-        for (int i = 0; i < p->count; i++)
-            if (p->newest[i] == step)
-                return 0;
-        return store_delete(p->store, uri, why);
-    }
-    if (step > p->step)
-        return 0;
-    while (at > 0 && p->newest[at - 1] < step)
-        at--;
-    if (at >= p->keep)
-        return 0;
-    int moved = p->count < p->keep ? p->count - at : (int)p->keep - 1 - at;
-    memmove(p->newest + at + 1, p->newest + at, sizeof *p->newest * (size_t)moved);
-    p->newest[at] = step;
-    p->count += p->count < p->keep;
-    return 0;
-}
-
-int checkpoint_prune(const char *store, const struct training_job *job, int64_t step, int64_t keep,
-                     struct fail *why)
-{
-    struct prune p = {.store = store, .step = step, .keep = keep < 1 ? 1 : keep > 64 ? 64 : keep};
-    job_file_name(job, p.prefix);
-    int rc = store_list(store, job->model, "checkpoints", prune_visit, &p, why);
-    p.deleting = true;
-    return rc ? rc : store_list(store, job->model, "checkpoints", prune_visit, &p, why);
 }

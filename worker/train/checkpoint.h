@@ -1,7 +1,8 @@
 /* A run written down and read again: one safetensors file with the net's parameters and state, the
- * optimiser's moments ("optimizer.moments", where it has any) and, as metadata, every field of struct run_state, the plan's
- * digest and the data set's SHA-256. Verified before use: SHA-256 by the store, the format's own lengths,
- * then names and shapes against the net. */
+ * optimiser's moments ("optimizer.moments", where it has any), the best epoch's parameters ("best.parameters", where
+ * they are kept) and, as metadata, every field of struct run_state, the plan's digest, the data set's SHA-256 and
+ * the file's own. Verified before use: both SHA-256, the format's own lengths, then names and shapes against the
+ * net. */
 #ifndef WORKER_TRAIN_CHECKPOINT_H
 #define WORKER_TRAIN_CHECKPOINT_H
 
@@ -22,6 +23,10 @@ int checkpoint_put(struct run *r, const char *store, const struct training_job *
                    char sha256[SHA256_HEX], struct fail *why);
 int checkpoint_get(struct run *r, const char *store, const char *uri, const char *sha256, bool *same_plan,
                    struct fail *why);
+/* For when that cannot be read: the job's newest file of a step before `below`, which vouches for itself. *step: that
+ * file's, -1: there is none (0, and nothing was loaded). After an error the next older one can be asked for. */
+int checkpoint_get_older(struct run *r, const char *store, const struct training_job *job, int64_t below,
+                         int64_t *step, bool *same_plan, struct fail *why);
 /* Deletes the job's files but for the `keep` newest up to `step`; newer ones were never committed. */
 int checkpoint_prune(const char *store, const struct training_job *job, int64_t step, int64_t keep,
                      struct fail *why);

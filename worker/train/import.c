@@ -82,7 +82,7 @@ int import_file(struct trainer *t, const struct record *from, const struct train
     size_t size = 0;
     int rc = import_open(t, job, &g, &size, &reason);
     if (rc)
-        rc = trainer_end_job(t, from, job, JOB_FAILED, reason.text, how, why);
+        rc = trainer_end_job(t, from, job, JOB_FAILED, reason.text, NULL, how, why);
     else
         rc = import_publish(t, from, job, g, size, how, &mem, why);
     graph_free(&g);

@@ -145,7 +145,10 @@ int job_prepare(struct graph *g, const struct training_job *job, const struct jo
     if (h->mean_count > 1 && h->mean_count != channels)
         return fail(why, E_JOB, "mean, std: %d numbers, but the network's input has %lld channels",
                     h->mean_count, (long long)channels);
-    if (h->mean_count && channels > JOB_CHANNELS)
+    if (augment_needs_image(&h->augment) && g->input.rank != 3)
+        return fail(why, E_JOB,
+                    "augment_...: flip, shift, crop, rotation, scale and cutout are for rows of [C, H, W]");
+    if ((h->mean_count || h->mean_auto) && channels > JOB_CHANNELS)
         return fail(why, E_JOB, "mean, std: at most %d channels", JOB_CHANNELS);
     for (int i = 0; h->mean_count && i < channels; i++) {
         g->mean[i] = h->mean[h->mean_count > 1 ? i : 0];
@@ -154,4 +157,13 @@ int job_prepare(struct graph *g, const struct training_job *job, const struct jo
     }
     snprintf(g->output, sizeof g->output, "%s", output_rule(job->loss));
     return 0;
+}
+
+void job_normalise(struct graph *g, const float *mean, const float *std, int channels)
+{
+    for (int i = 0; i < channels; i++) {
+        g->mean[i] = mean[i];
+        g->std[i] = std[i];
+    }
+    g->channels_normalised = channels;
 }

@@ -10,6 +10,8 @@
 #include "engine/setting.h"
 #include "worker/codec/record.h"
 #include "worker/service/settings.h"
+#include "worker/train/augment.h"
+#include "worker/train/health.h"
 
 enum { JOB_CHANNELS = 16, JOB_ALL_PARTITIONS = -1 };
 
@@ -25,12 +27,22 @@ struct job_settings {
     double label_smoothing;
     bool ignores; /* rows with this label are trained on by nobody */
     int32_t ignored_label;
-    int64_t batch_size; /* rows of an optimiser step; 0: the whole set */
+    bool balanced;            /* class weights are made of the training rows: n / (K n_k) */
+    int64_t batch_size;       /* rows of an optimiser step; 0: the whole set */
+    int64_t micro_batch_size; /* rows that go through the network at once; 0: chosen */
     int64_t epochs;
     int64_t seed;
     float mean[JOB_CHANNELS], std[JOB_CHANNELS];
     int mean_count, std_count; /* 0: not given; else 1 (all channels) or one a channel, and equal */
+    bool mean_auto;            /* mean and std of the training rows */
+    bool resize, restore_best;
+    int bad_samples; /* BAD_SAMPLES_* */
+    int64_t bad_samples_max, metrics_every;
+    struct augment augment;
+    struct health_settings health;
 };
+
+enum { BAD_SAMPLES_FAIL, BAD_SAMPLES_SKIP };
 
 /* For `help job`: every hyperparameter, and every other key of a job file but `dataset` and `labels`, with default,
  * bounds and meaning. */
@@ -47,9 +59,9 @@ struct schedule job_schedule(const struct job_settings *h, int64_t steps_an_epoc
 /* Whether the settings fit the loss and a network of so many outputs (0: not known yet). */
 int job_loss_check(const struct job_settings *h, const struct loss_type *loss, int64_t outputs,
                    struct fail *why);
-/* Gives a net its loss with the settings. */
+/* Gives a net its loss with the settings; class_weights NULL: those of the settings. */
 int job_loss_set(const struct job_settings *h, const struct loss_type *loss, struct net *net,
-                 struct fail *why);
+                 const float *class_weights, struct fail *why);
 
 /* Everything that can be said about a TRAIN job without its data: names, ranges, rates, loss, rule, and the
  * hyperparameters into *out. `with_data` false: the data set comes from a file. E_JOB or E_CONFIG. */
@@ -59,9 +71,13 @@ const struct loss_type *job_loss_type(enum job_loss loss); /* NULL: unknown */
 
 /* The network a job names: a shipped file ("lenet") or its YAML text, which holds a newline. */
 int job_network(struct graph **out, const char *network, struct fail *why);
-/* Writes the job's labels, preprocessing and output rule into a graph that is to be trained. */
+/* Writes the job's labels, preprocessing and output rule into a graph that is to be trained. With mean_auto the
+ * preprocessing comes later: job_normalise, with dataset_moments. */
 int job_prepare(struct graph *g, const struct training_job *job, const struct job_settings *h,
                 struct fail *why);
+
+/* Mean and std, one a channel, into the graph. */
+void job_normalise(struct graph *g, const float *mean, const float *std, int channels);
 
 /* Reads a job file; strings live in mem. Ranges are as written: partition JOB_ALL_PARTITIONS, start_offset
  * READER_BEGINNING or READER_END, end_offset READER_END until job_resolve. `network` that is a path (it has a

@@ -1,85 +1,13 @@
-/* Hyperparameters: a table that parses, bounds and explains them, and the rules between them. Nothing that is
- * written is passed over: what the chosen optimiser, schedule or loss has no use for is an error.
- * Next to read: job.c. */
+/* The rules between hyperparameters, whose table is job_table.c. Nothing that is written is passed over: what the chosen
+ * optimiser, schedule or loss has no use for is an error. Next to read: job.c. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/train/job.h"
+#include "worker/train/job_parts.h"
 
-/* What the table describes; choices are words and lists are texts until they are parsed. */
-struct texts {
-    struct job_settings s;
-    int optimizer, schedule;
-    char *mean, *std, *class_weights, *positive_weights, *ignore_label;
-};
-
-#define OPTIMIZERS "sgd|adam|adamw|rmsprop|adagrad"
-
-static const char *const optimizers[] = {"sgd", "adam", "adamw", "rmsprop", "adagrad"};
-
-#define AT(field) offsetof(struct texts, field)
-
-const struct setting job_hyperparameters[] = {
-    {"optimizer", SETTING_CHOICE, AT(optimizer), "sgd", 0, 0, OPTIMIZERS,
-     "how weights are changed; formulas and defaults are PyTorch's", false},
-    {"learning_rate", SETTING_REAL, AT(s.learning_rate), "0.01", 0, 1e6, NULL,
-     "step width; of one_cycle the highest", false},
-    {"momentum", SETTING_REAL, AT(s.optim.momentum), "0", 0, 1, NULL,
-     "sgd, rmsprop: share of the last step that is kept", false},
-    {"nesterov", SETTING_BOOL, AT(s.optim.nesterov), "false", 0, 0, NULL, "sgd: Nesterov's momentum", false},
-    {"beta1", SETTING_REAL, AT(s.optim.beta1), "0.9", 0, 1, NULL,
-     "adam, adamw: share of the mean gradient that is kept", false},
-    {"beta2", SETTING_REAL, AT(s.optim.beta2), "0.999", 0, 1, NULL,
-     "adam, adamw: share of the mean square that is kept", false},
-    {"alpha", SETTING_REAL, AT(s.optim.alpha), "0.99", 0, 1, NULL,
-     "rmsprop: share of the mean square that is kept", false},
-    {"centered", SETTING_BOOL, AT(s.optim.centered), "false", 0, 0, NULL,
-     "rmsprop: divides by the deviation, not the root mean square", false},
-    {"epsilon", SETTING_REAL, AT(s.optim.epsilon), "0", 0, 1e6, NULL,
-     "added to the root that a step is divided by; 0: 1e-8, adagrad 1e-10", false},
-    {"weight_decay_l1", SETTING_REAL, AT(s.optim.weight_decay_l1), "0", 0, 1e6, NULL,
-     "times the sign of a weight, added to its gradient (adamw: to its change)", false},
-    {"weight_decay_l2", SETTING_REAL, AT(s.optim.weight_decay_l2), "0", 0, 1e6, NULL,
-     "times a weight, added to its gradient (adamw: to its change)", false},
-    {"gradient_clip", SETTING_REAL, AT(s.optim.clip_norm), "0", 0, 1e9, NULL,
-     "gradients of all weights together are scaled down to this norm; 0: never", false},
-    {"lr_schedule", SETTING_CHOICE, AT(schedule), "constant", 0, 0, SCHEDULE_CHOICES,
-     "how learning_rate changes from step to step", false},
-    {"lr_warmup_epochs", SETTING_REAL, AT(s.warmup_epochs), "0", 0, 1e6, NULL,
-     "not one_cycle: the rate climbs in a line for so many epochs; 0.5 is half of one", false},
-    {"lr_warmup_start", SETTING_REAL, AT(s.schedule.warmup_start), "0.1", 1e-9, 1, NULL,
-     "share of the rate that a warm-up begins with", false},
-    {"lr_step_epochs", SETTING_REAL, AT(s.step_epochs), "0", 0, 1e6, NULL,
-     "step: the rate is cut every so many epochs; must be given", false},
-    {"lr_gamma", SETTING_REAL, AT(s.schedule.gamma), "0.1", 1e-9, 1e3, NULL, "step: what a cut multiplies by",
-     false},
-    {"lr_min", SETTING_REAL, AT(s.schedule.least), "0", 0, 1e6, NULL, "cosine: the rate at the end", false},
-    {"lr_pct_start", SETTING_REAL, AT(s.schedule.pct_start), "0.3", 0, 1, NULL,
-     "one_cycle: share of all steps after which the rate is highest", false},
-    {"lr_div_factor", SETTING_REAL, AT(s.schedule.div_factor), "25", 1e-9, 1e9, NULL,
-     "one_cycle: the first rate is learning_rate divided by this", false},
-    {"lr_final_div_factor", SETTING_REAL, AT(s.schedule.final_div_factor), "10000", 1e-9, 1e12, NULL,
-     "one_cycle: the last rate is the first divided by this", false},
-    {"class_weights", SETTING_STRING, AT(class_weights), "", 0, 0, NULL,
-     "cross_entropy: one number a class, what its rows weigh: \"1, 2.5, 1\"", false},
-    {"positive_weights", SETTING_STRING, AT(positive_weights), "", 0, 0, NULL,
-     "log_loss: one number an output, what its positive targets weigh", false},
-    {"label_smoothing", SETTING_REAL, AT(s.label_smoothing), "0", 0, 1, NULL,
-     "cross_entropy: share of a row's weight that all classes get", false},
-    {"ignore_label", SETTING_STRING, AT(ignore_label), "", 0, 12, NULL,
-     "cross_entropy: rows with this label are left out of loss, gradient and accuracy", false},
-    {"batch_size", SETTING_INT, AT(s.batch_size), "64", 0, 1e9, NULL,
-     "rows of a step; 0: the whole set in one step", false},
-    {"epochs", SETTING_INT, AT(s.epochs), "10", 1, 1e6, NULL, "times that every row is used", false},
-    {"seed", SETTING_INT, AT(s.seed), "1", 0, 9e15, NULL, "of fresh weights, the order of rows and dropout",
-     false},
-    {"mean", SETTING_STRING, AT(mean), "", 0, 1000, NULL,
-     "of UINT8 rows: (x / 255 - mean) / std; one number, or one a channel: \"0.5, 0.5, 0.5\"", false},
-    {"std", SETTING_STRING, AT(std), "", 0, 1000, NULL, "as mean; above 0", false},
-    {0},
-};
+static const char *const optimizers[] = {JOB_OPTIMIZER_LIST};
 
 /* "0.5, 0.5" -> floats, at most `room` of them (out may be NULL: they are counted). */
 static int numbers_parse(const char *text, const char *what, float *out, int64_t room, int64_t *count,
@@ -107,10 +35,14 @@ static int numbers_parse(const char *text, const char *what, float *out, int64_t
     return 0;
 }
 
-static int normalisation_parse(struct texts *t, struct fail *why)
+static int normalisation_parse(struct job_texts *t, struct fail *why)
 {
     struct job_settings *s = &t->s;
     int64_t means, stds;
+    if (strcmp(t->mean, "auto") == 0 && strcmp(t->std, "auto") == 0) {
+        s->mean_auto = true;
+        return 0;
+    }
     int rc = numbers_parse(t->mean, "mean", s->mean, JOB_CHANNELS, &means, why);
     if (rc || (rc = numbers_parse(t->std, "std", s->std, JOB_CHANNELS, &stds, why)))
         return rc;
@@ -152,6 +84,10 @@ static int use_check(const struct job_settings *s, const struct text_pair *p, st
         if (!strcmp(p->key, schedule_keys[i].key) && schedule_keys[i].kind != s->schedule.kind)
             return fail(why, E_CONFIG, "%s goes with lr_schedule %s, not with %s", p->key,
                         schedule_name(schedule_keys[i].kind), schedule_name(s->schedule.kind));
+    if (!strcmp(p->key, "bad_samples_max") && s->bad_samples != BAD_SAMPLES_SKIP)
+        return fail(why, E_CONFIG, "bad_samples_max goes with bad_samples: skip");
+    if (!strcmp(p->key, "augment_fill") && !augment_needs_image(&s->augment))
+        return fail(why, E_CONFIG, "augment_fill needs a setting that moves the image or cuts from it");
     if (!strcmp(p->key, "lr_warmup_start") && !(s->warmup_epochs > 0))
         return fail(why, E_CONFIG, "lr_warmup_start needs lr_warmup_epochs above 0");
     return 0;
@@ -170,11 +106,18 @@ static int rules_check(const struct job_settings *s, struct fail *why)
     if (s->warmup_epochs > 0 && !(s->warmup_epochs < (double)s->epochs))
         return fail(why, E_CONFIG, "lr_warmup_epochs %g: expected less than epochs, %lld", s->warmup_epochs,
                     (long long)s->epochs);
+    int nan = s->health.action[HEALTH_NON_FINITE];
+    if (nan != HEALTH_LOWER && nan != HEALTH_STOP)
+        return fail(why, E_CONFIG,
+                    "health_non_finite: lower or stop is expected: nothing can go on behind it");
+    if (s->micro_batch_size && s->batch_size && s->micro_batch_size > s->batch_size)
+        return fail(why, E_CONFIG, "micro_batch_size %lld: expected at most batch_size, %lld",
+                    (long long)s->micro_batch_size, (long long)s->batch_size);
     return schedule_check(&schedule, why);
 }
 
 /* Optimiser, schedule and loss: words to what the engine takes. */
-static int words_parse(struct texts *t, struct fail *why)
+static int words_parse(struct job_texts *t, struct fail *why)
 {
     struct job_settings *s = &t->s;
     char *end;
@@ -201,6 +144,10 @@ static int weights_take(struct job_settings *s, const struct text_pair *p, struc
     if (strcmp(p->key, "class_weights") != 0 && strcmp(p->key, "positive_weights") != 0)
         return 0;
     s->weights_key = p->key;
+    if (strcmp(p->key, "class_weights") == 0 && strcmp(p->value, "balanced") == 0) {
+        s->balanced = true;
+        return 0;
+    }
     s->weights = p->value;
     return numbers_parse(p->value, p->key, NULL, INT32_MAX, &count, why);
 }
@@ -208,7 +155,7 @@ static int weights_take(struct job_settings *s, const struct text_pair *p, struc
 int job_settings_parse(struct job_settings *out, const struct text_pair *pairs, int count, const char *where,
                        struct fail *why)
 {
-    struct texts t = {.s.weights = ""};
+    struct job_texts t = {.s.weights = ""};
     int rc = setting_defaults(job_hyperparameters, &t, why);
     for (int i = 0; !rc && i < count; i++)
         rc = setting_set(job_hyperparameters, &t, pairs[i].key, pairs[i].value, where, why);
@@ -233,7 +180,7 @@ out:
 
 int job_setting_check(const struct text_pair *pair, const char *where, struct fail *why)
 {
-    struct texts t = {0};
+    struct job_texts t = {0};
     int rc = setting_defaults(job_hyperparameters, &t, why);
     if (!rc)
         rc = setting_set(job_hyperparameters, &t, pair->key, pair->value, where, why);
@@ -261,6 +208,8 @@ static int loss_settings(const struct job_settings *h, const struct loss_type *l
     *weights = NULL;
     *out = (struct loss_settings){
         .label_smoothing = h->label_smoothing, .ignores = h->ignores, .ignored_label = h->ignored_label};
+    if (h->balanced && strcmp(loss_name(loss), "cross_entropy") != 0)
+        return fail(why, E_JOB, "class_weights: loss %s has no such setting", loss_name(loss));
     if (!*h->weights)
         return 0;
     const char *key = loss_weights_name(loss);
@@ -288,11 +237,15 @@ int job_loss_check(const struct job_settings *h, const struct loss_type *loss, i
 }
 
 int job_loss_set(const struct job_settings *h, const struct loss_type *loss, struct net *net,
-                 struct fail *why)
+                 const float *class_weights, struct fail *why)
 {
     struct loss_settings s;
     float *weights;
     int rc = loss_settings(h, loss, &s, &weights, why);
+    if (!rc && class_weights) {
+        s.weights = class_weights;
+        s.weight_count = net_output_size(net);
+    }
     if (!rc)
         rc = net_set_loss(net, loss, &s, why);
     free(weights);

@@ -36,9 +36,10 @@ int trainer_checkpoint(struct trainer *t, struct batch *b, const struct record *
 int trainer_metric(struct trainer *t, struct batch *b, const struct record *from, struct loss_metric *m,
                    struct fail *why);
 /* A job that ends without a run: a metric and a checkpoint of a terminal state (FAILED with its reason,
- * STOPPED), sealed as `how`. */
+ * STOPPED), sealed as `how`. `metric`: one number of the LossMetric, NULL: none. */
 int trainer_end_job(struct trainer *t, const struct record *from, const struct training_job *job,
-                    enum job_state state, const char *reason, enum seal how, struct fail *why);
+                    enum job_state state, const char *reason, struct number_pair *metric, enum seal how,
+                    struct fail *why);
 /* A code that is the session's or the process's affair, not the job's. */
 bool trainer_is_session(int rc);
 

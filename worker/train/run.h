@@ -9,9 +9,12 @@
 #define WORKER_TRAIN_RUN_H
 
 #include "worker/train/dataset.h"
+#include "worker/train/health.h"
 #include "worker/train/job.h"
 
 struct run;
+
+enum { RUN_CLASSES = 1000, RUN_CELLS = 10000 }; /* of a report: more classes, more cells are left out */
 
 struct run_sum { /* over some rows of training or evaluation */
     double loss, weight;
@@ -27,7 +30,12 @@ struct run_state {
     struct run_sum train, validation, test; /* of the last epoch; test: at the end */
     double best_val_loss;                   /* +inf: none yet */
     int64_t epochs_without_better;
-    double elapsed_s; /* of training, over all owners of the job */
+    double elapsed_s;   /* of training, over all owners of the job */
+    double rate_factor; /* what the schedule's rate is multiplied by: health rules halve it */
+    int64_t lowered;    /* times that they did */
+    int64_t best_epoch; /* with restore_best; 0: none yet */
+    struct run_sum best_train, best_validation; /* of that epoch */
+    struct health_state health;
 };
 
 struct run_watch {
@@ -46,8 +54,13 @@ int run_open(struct run **out, struct backend *be, const struct graph *g, const 
 void run_close(struct run **r);
 
 /* From where the state stands to the end of the last epoch (or an early stop), then the test rows. A loss
- * that is not finite is E_JOB, and so is an epoch of rows that do not count. */
+ * that is not finite is E_JOB, and so is an epoch of rows that do not count. Health rules do what the settings say:
+ * those of a step that stop it end in E_JOB, those of an epoch end it as an early stop does. */
 int run_train(struct run *r, const struct run_watch *w, struct fail *why);
+/* Now, whatever the settings say: a LossMetric of what was trained since the last one, and a checkpoint. */
+int run_mark(struct run *r, const struct run_watch *w, struct fail *why);
+/* The rule that ended the run; -1: none did. */
+int run_stopped_by(const struct run *r);
 
 struct run_state *run_state(struct run *r);
 int64_t run_total_steps(const struct run *r);
@@ -61,6 +74,17 @@ struct loss_metric run_metric(struct run *r, enum job_state state);
  * known is left out. Returns how many were written; names are static. */
 enum { RUN_RESULTS = 16 };
 int run_results(const struct run *r, struct number_pair out[RUN_RESULTS]);
+/* After run_train: the same, and precision.K, recall.K, f1.K, confusion.TRUE.PREDICTED (cells that are not 0) of the
+ * test rows, or of the validation rows where there are no test rows. Memory is mem's. */
+int run_report(const struct run *r, struct region *mem, struct number_pair **out, int *count,
+               struct fail *why);
+/* What the data set holds: rows, train_rows, val_rows, test_rows, bad_records, train_rows.K of each class. */
+int run_data_report(const struct dataset *d, int64_t classes, struct region *mem, struct number_pair **out,
+                    int *count, struct fail *why);
+/* For checkpoints: the best epoch's parameters, one after another in the net's order, made when they are not there.
+ * NULL: no memory. */
+float *run_best(struct run *r, struct fail *why);
+int64_t run_param_floats(const struct run *r);
 /* The trained network: a copy of the graph with the net's parameters and what its file says about where it comes
  * from. Nothing in it names a job or a time: equal trainings give equal files. */
 int run_graph(struct run *r, struct graph **out, struct fail *why);

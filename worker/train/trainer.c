@@ -63,7 +63,8 @@ int trainer_metric(struct trainer *t, struct batch *b, const struct record *from
 }
 
 int trainer_end_job(struct trainer *t, const struct record *from, const struct training_job *job,
-                    enum job_state state, const char *reason, enum seal how, struct fail *why)
+                    enum job_state state, const char *reason, struct number_pair *metric, enum seal how,
+                    struct fail *why)
 {
     const struct job_checkpoint *old = history_find(t->history, job->job_id);
     struct job_checkpoint c = old ? *old : (struct job_checkpoint){.artifact_uri = "", .sha256 = ""};
@@ -89,6 +90,8 @@ int trainer_end_job(struct trainer *t, const struct record *from, const struct t
                             .val_accuracy = NAN,
                             .learning_rate = NAN,
                             .samples_per_second = NAN,
+                            .metrics = metric,
+                            .metric_count = metric ? 1 : 0,
                             .failure_reason = reason};
     rc = trainer_metric(t, b, from, &m, why);
     if (!rc)
@@ -280,7 +283,7 @@ int train_work(struct source *src, struct sink *sink, void *arg, struct fail *wh
 {
     const struct settings *s = arg;
     struct trainer t = {.settings = s, .src = src, .sink = sink};
-    int rc = backend_open(&t.be, s->engine_backend, (int)s->engine_threads, why);
+    int rc = backend_open(&t.be, s->engine_backend, settings_threads(s, ROLE_TRAIN), why);
     if (!rc)
         rc = trainer_open(&t, why);
     if (!rc) {

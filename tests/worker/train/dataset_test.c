@@ -153,7 +153,7 @@ static void bytes_are_normalised_when_filled(void **state)
     g->mean[0] = 0.5f;
     g->std[0] = 0.25f;
     assert_int_equal(dataset_finish(d, g, loss_find("cross_entropy"), &why), 0);
-    struct target target = dataset_fill(d, index, 2, &(struct dataset_batch){x, labels, NULL});
+    struct target target = dataset_fill(d, index, 2, &(struct dataset_batch){.x = x, .labels = labels});
     assert_null(target.targets);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(target.labels[i], t->labels[index[i]]);
