@@ -124,7 +124,7 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct settings *s, enum clien
         rc = conf_set_all(conf, grouped, why);
     for (int i = 0; !rc && i < s->kafka.count; i++)
         rc = conf_set(conf, s->kafka.pairs[i].key, s->kafka.pairs[i].value, why);
-    if (!rc)
+    if (!rc && kind != CLIENT_ADMIN) /* which produces nothing and needs no permission to */
         rc = conf_set_all(conf, consumer ? owned_consuming : owned_producing, why);
     for (; !rc && extra && extra[0]; extra += 2)
         rc = conf_set(conf, extra[0], extra[1], why);
@@ -246,6 +246,8 @@ static enum fail_code code_of(rd_kafka_resp_err_t err)
         return E_FENCED;
     case RD_KAFKA_RESP_ERR__FATAL:
         return E_REBUILD;
+    case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT: /* longer than the broker's transaction.max.timeout.ms */
+        return E_CONFIG;
     default:
         return E_FAILED;
     }
@@ -274,7 +276,7 @@ int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fa
 {
     rd_kafka_resp_err_t err = rd_kafka_error_code(error);
     enum fail_code code = code_of(err);
-    if (code != E_DENIED && code != E_FENCED) {
+    if (code != E_DENIED && code != E_FENCED && code != E_CONFIG) {
         if (rd_kafka_error_is_fatal(error))
             code = E_REBUILD;
         else if (rd_kafka_error_txn_requires_abort(error))
@@ -287,6 +289,12 @@ int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fa
     int rc = fail(why, code, "%s: %s (%s)", call, rd_kafka_error_string(error), rd_kafka_error_name(error));
     rd_kafka_error_destroy(error);
     return rc;
+}
+
+bool client_is_fenced(const struct client *c)
+{
+    char text[300];
+    return code_of(rd_kafka_fatal_error(c->rk, text, sizeof text)) == E_FENCED;
 }
 
 rd_kafka_error_t *client_produce(struct client *c, rd_kafka_topic_t *topic, int32_t partition,

@@ -39,6 +39,9 @@ int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *wh
 /* For the transaction calls; destroys the error. Class by streaming.md's table. */
 int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why);
 
+/* True once another producer took over; a call may say "fatal" and no more. */
+bool client_is_fenced(const struct client *c);
+
 /* Hands one record over, copied; partition -1: by key. schema: the value of a header millrace.schema in front of the others;
  * NULL: none. NULL, or the error, which the caller destroys; RD_KAFKA_RESP_ERR__QUEUE_FULL asks for rd_kafka_poll and another
  * try. */

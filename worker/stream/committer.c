@@ -238,6 +238,17 @@ static bool abort_transaction(struct session *s, struct transaction *t, const st
     return true;
 }
 
+/* What ends the session: the first reason stays. A refusal is final, so the transaction is ended here: left open it would hold
+ * up every read_committed reader for its timeout. */
+static void give_up(struct session *s, struct transaction *t, bool begun, struct fail *why)
+{
+    if (why->code == E_REBUILD && client_is_fenced(s->producer))
+        why->code = E_FENCED;
+    session_break(s, why);
+    if (begun && why->code == E_DENIED)
+        abort_transaction(s, t, why);
+}
+
 static void measure(struct session_metrics *m, enum metric_transaction outcome, int64_t rows, int64_t took_us)
 {
     if (!m)
@@ -278,7 +289,7 @@ static void transact(struct session *s, struct batch *first, struct batch **carr
     if (aborted)
         aborted = abort_transaction(s, &t, &why);
     else if (rc)
-        session_break(s, &why);
+        give_up(s, &t, begun, &why);
     else if (s->tainted)
         session_break(s, &(struct fail){E_REBUILD, "a transaction call had to be repeated: new producer"});
     measure(s->role->metrics, rc ? aborted ? METRIC_ABORTED : METRIC_UNCERTAIN : METRIC_COMMITTED, t.rows,

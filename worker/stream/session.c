@@ -151,7 +151,9 @@ static int open_producer(struct session *s, struct fail *why)
             rc = client_fail(s->producer, rd_kafka_last_error(), why, "topic %s", full);
     }
     while (!rc) {
+        watchdog_arm(s->watchdog, "init_transactions", 3 * ASK_MS);
         rd_kafka_error_t *error = rd_kafka_init_transactions(s->producer->rk, ASK_MS);
+        watchdog_disarm(s->watchdog);
         if (!error)
             return 0;
         rc = client_fail_transaction(error, "init_transactions", why);
