@@ -7,6 +7,7 @@ B          := $(BUILD_ROOT)/$(FLAVOUR)
 CC         := gcc
 prefix     ?= /usr/local
 # V=1 shows every command, else one short line each.
+comma      := ,
 QUIET      := $(findstring s,$(firstword -$(MAKEFLAGS)))
 say         = $(if $(V),,@$(if $(QUIET),,echo "  $(1)  $@" && ))
 
@@ -86,6 +87,10 @@ endef
 $(foreach b,$(BUGS),$(eval $(call BUG_RULES,$(b))))
 .PHONY: bugs
 bugs: $(patsubst %,$(B)/bugs/%/millrace,$(BUGS))
+# For tests alone: the program in which the n-th allocation of ours fails (tests/memory).
+WRAPPED := malloc calloc realloc strdup strndup open_memstream posix_memalign asprintf __asprintf_chk
+$(B)/millrace-memory: $(B)/worker/main.o $(B)/tests/memory/wrap.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
+	$(call say,LINK)$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED)) -o $@ $^ $(LIBS)
 $(B)/libengine.a: $(ENGINE_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 $(B)/libworker.a: $(WORKER_OBJ)
@@ -183,7 +188,7 @@ test: setup
 	@$(SUB) test-run
 # What does not build is counted by tests/run. One broker serves all programs that share one.
 test-run:
-	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(B)/millrace-hooks $(CHOSEN); \
+	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(B)/millrace-hooks $(B)/millrace-memory $(CHOSEN); \
 	ASAN_OPTIONS="allocator_may_return_null=1 $$ASAN_OPTIONS" \
 	TSAN_OPTIONS="halt_on_error=1 allocator_may_return_null=1 suppressions=$(CURDIR)/tests/tsan/suppressions $$TSAN_OPTIONS" \
 	  JOBS=$(JOBS) tests/run $(B)/test-logs $(CHOSEN)
@@ -230,6 +235,7 @@ help:
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
 	@echo "make support    writes the matrix of layers and operators into engine/README.md"
+	@echo "make bugs       the programs of make teeth alone: $(B)/bugs/*/millrace"
 	@echo "make teeth      programs with a bug built in, each of which the independent checker must see"
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
 	@echo "make install    to DESTDIR, prefix ($(prefix))"

@@ -16,6 +16,14 @@ static const struct {
 #undef X
 };
 
+/* Callers name what there was no memory for; that there was none is said here where they did not. */
+static void say_memory(struct fail *why)
+{
+    size_t n = strlen(why->text);
+    if (!strstr(why->text, "memory"))
+        snprintf(why->text + n, sizeof why->text - n, ": out of memory");
+}
+
 int fail(struct fail *why, enum fail_code code, const char *format, ...)
 {
     if (why) {
@@ -24,6 +32,8 @@ int fail(struct fail *why, enum fail_code code, const char *format, ...)
         why->code = code;
         vsnprintf(why->text, sizeof why->text, format, args);
         va_end(args);
+        if (code == E_MEMORY)
+            say_memory(why);
     }
     return -(int)code;
 }

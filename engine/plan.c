@@ -49,6 +49,8 @@ void plan_drop_unread(struct plan *p)
     }
     if (read && keep)
         plan_keep(p, keep);
+    else
+        p->starved = true;
     free(read);
     free(keep);
 }
@@ -96,8 +98,10 @@ static bool renames(const struct plan *p, int i)
 void plan_alias_copies(struct plan *p)
 {
     bool *keep = calloc((size_t)p->count + 1, sizeof *keep);
-    if (!keep)
+    if (!keep) {
+        p->starved = true;
         return;
+    }
     for (int i = 0; i < p->count; i++) {
         const struct step *s = &p->steps[i];
         struct plan_value *y = &p->values[s->out[0].id];

@@ -52,6 +52,7 @@ struct plan {
     int64_t activations; /* elements for each thread, with reuse */
     int rows;            /* of a shard: that crossing values hold, for each thread */
     int lanes;           /* 1: rows one behind another; 16: activations lie as [N/16][C][H][W][16] */
+    bool starved;        /* a pass had no memory: another plan than this machine's own must not be used */
 };
 
 /* The stores' addresses. Activations and scratch have one piece for each thread, `piece` elements and bytes

@@ -119,8 +119,10 @@ static void join_backward(struct plan *p, bool *keep, int i)
 void plan_join(struct plan *p)
 {
     bool *keep = malloc((size_t)p->count + 1);
-    if (!keep)
+    if (!keep) {
+        p->starved = true;
         return;
+    }
     for (int i = 0; i < p->count; i++)
         keep[i] = true;
     for (int i = 0; i < p->forward; i++)
@@ -145,8 +147,10 @@ static bool halves(const struct window *conv, const struct window *pool)
 void plan_join_pools(struct plan *p)
 {
     bool *keep = malloc((size_t)p->count + 1);
-    if (!keep)
+    if (!keep) {
+        p->starved = true;
         return;
+    }
     for (int i = 0; i < p->count; i++)
         keep[i] = true;
     for (int i = 0; i < p->forward; i++) {

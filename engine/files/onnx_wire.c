@@ -12,6 +12,7 @@ enum { WIRE_VARINT, WIRE_64, WIRE_BYTES, WIRE_32 = 5 };
 struct onnx_file {
     ProtobufCAllocator allocator;
     size_t used, limit; /* bytes */
+    bool starved;       /* the machine had no memory: says nothing of the file */
     Onnx__ModelProto *model;
 };
 
@@ -122,8 +123,10 @@ static void *budget_alloc(void *data, size_t size)
     if (size > f->limit - f->used || f->limit - f->used - size < BLOCK_HEAD)
         return NULL;
     unsigned char *block = malloc(size + BLOCK_HEAD);
-    if (!block)
+    if (!block) {
+        f->starved = true;
         return NULL;
+    }
     f->used += size + BLOCK_HEAD;
     memcpy(block, &size, sizeof size);
     return block + BLOCK_HEAD;
@@ -157,7 +160,10 @@ int onnx_file_open(struct onnx_file **out, const char *name, const void *bytes, 
     f->limit = BUDGET_LEAST + BUDGET_FACTOR * size;
     f->model = onnx__model_proto__unpack(&f->allocator, size, bytes);
     if (!f->model) {
+        bool starved = f->starved;
         onnx_file_close(&f);
+        if (starved)
+            return fail(why, E_MEMORY, "%s: no memory to read it", name);
         return fail(why, E_FILE,
                     "%s: its %zu bytes are no ONNX model, or one that would take more than %zu MB", name,
                     size, (BUDGET_LEAST + BUDGET_FACTOR * size) >> 20);

@@ -143,6 +143,9 @@ static int print_plan(const struct options *o, const struct graph *g, struct fai
         rc = net_open(&net, be, g, &no, why);
     if (!rc) {
         net_digest(net, digest);
+        rc = *digest ? 0 : fail(why, E_MEMORY, "no memory for the plan's digest");
+    }
+    if (!rc) {
         printf("\nplan for %lld rows on %s, %s in all, digest %.12s\n", (long long)o->batch, backend_name(be),
                text_bytes((double)net_memory(net), memory, sizeof memory), digest);
         net_print_plan(net, stdout);

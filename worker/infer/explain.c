@@ -45,7 +45,8 @@ static int explainer_open(struct explainer **out, const struct served *s, struct
 
 int explain_prepare(struct served *s, struct fail *why)
 {
-    if (!s->explainer && !s->unexplained.code && explainer_open(&s->explainer, s, &s->unexplained)) {
+    if (!s->explainer && !s->unexplained.code && explainer_open(&s->explainer, s, &s->unexplained) &&
+        explainer_open(&s->explainer, s, &s->unexplained)) { /* memory may be short for a moment: once more */
         fail_prefix(&s->unexplained, "explain: %s@%lld", s->model->name, (long long)s->model->version);
         s->unexplained.code = E_BAD_REQUEST;
         log_event(LOG_ERROR, "a model cannot be explained", "text", s->unexplained.text, NULL);

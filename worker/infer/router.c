@@ -134,31 +134,41 @@ static struct meaning *meaning_new(struct router *r, struct span spec)
     return n;
 }
 
+/* The model and its net. Memory may be short for a moment, and a verdict on that would stay: it is tried once more. */
+static int serve(struct router *r, struct span spec, struct meaning *n, struct fail *why)
+{
+    int rc = -E_MEMORY;
+    for (int attempt = 0; attempt < 2 && rc == -E_MEMORY; attempt++) {
+        struct model *m = NULL;
+        rc = follower_find(r->follower, spec, &m, n->variant, why);
+        if (!rc)
+            rc = served_find(r, m, &n->served, why);
+        model_release(&m);
+    }
+    return rc;
+}
+
 /* Asks the follower; when it does not know, once more after it has caught up. */
 static int resolve(struct router *r, struct span spec, struct meaning *n, struct fail *why)
 {
-    struct model *m = NULL;
     n->served = NULL;
     n->repair_ms = 0;
     n->changes = follower_changes(r->follower);
-    int rc = follower_find(r->follower, spec, &m, n->variant, why);
+    int rc = serve(r, spec, n, why);
     if (rc == -E_UNKNOWN_MODEL) {
         n->looked_ms = clock_ms();
         rc = follower_catch_up(r->follower, CATCH_UP_MS, why);
         if (!rc) {
             n->changes = follower_changes(r->follower);
-            rc = follower_find(r->follower, spec, &m, n->variant, why);
+            rc = serve(r, spec, n, why);
         }
     }
-    if (!rc)
-        rc = served_find(r, m, &n->served, why);
     if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE || rc == -E_MEMORY)
         rc = broken(n, why); /* too large for this machine as well: the other models are served on */
     if (rc == -E_UNKNOWN_MODEL)
         n->unknown = *why;
     else if (rc)
         n->size = 0; /* nothing is known: forget the name */
-    model_release(&m);
     return rc;
 }
 

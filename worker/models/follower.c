@@ -75,12 +75,33 @@ static void preload(struct follower *f, struct span value)
     region_free(&mem);
 }
 
+static void nap(void)
+{
+    struct timespec pause = {0, 200000000};
+    nanosleep(&pause, NULL);
+}
+
+/* A record that was passed over for want of memory would make a model unknown for as long as the process lives: it is tried again. */
+static int registry_take(struct follower *f, const struct record *r, struct fail *why)
+{
+    int rc;
+    for (bool told = false;; told = true) {
+        pthread_mutex_lock(&f->lock);
+        rc = registry_apply_record(f->registry, r, why);
+        pthread_mutex_unlock(&f->lock);
+        if (rc != -E_MEMORY || f->stop)
+            return rc;
+        if (!told)
+            log_event(LOG_WARN, "no memory for a record of the models topic: trying again", "text", why->text,
+                      NULL);
+        nap();
+    }
+}
+
 static void apply(struct follower *f, const struct record *r)
 {
     struct fail why;
-    pthread_mutex_lock(&f->lock);
-    int rc = registry_apply_record(f->registry, r, &why);
-    pthread_mutex_unlock(&f->lock);
+    int rc = registry_take(f, r, &why);
     atomic_fetch_add(&f->changes, 1);
     if (rc)
         log_event(LOG_WARN, "a record of the models topic is passed over", "offset",
@@ -136,14 +157,13 @@ static void *follower_main(void *arg)
     struct follower *f = arg;
     struct fail why;
     char last[sizeof why.text] = "";
-    struct timespec pause = {0, 200000000};
     while (!f->stop) {
         if (follow(f, &why) == 0)
             continue;
         if (strcmp(last, why.text) != 0)
             log_event(LOG_WARN, "waiting for the models topic", "text", why.text, NULL);
         snprintf(last, sizeof last, "%s", why.text);
-        nanosleep(&pause, NULL);
+        nap();
     }
     return NULL;
 }
