@@ -10,7 +10,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
-enum { DRAIN_MS = 3000, ASK_MS = 2000, UNSTABLE_MS = 40000 };
+enum { DRAIN_MS = 3000, SETTLE_MS = 100, ASK_MS = 2000, UNSTABLE_MS = 40000 };
 
 struct assignment *assignment_hold(struct assignment *a)
 {
@@ -177,8 +177,8 @@ void assignment_rebalance(void *session, rd_kafka_resp_err_t event,
         revoke(session);
 }
 
-/* After an abort: every partition back to what is committed. The source accepts nothing until the seek has
- * returned. */
+/* After an abort or a stray record: every partition back to what is committed, once a transaction that is under way has
+ * ended. The source accepts nothing until the seek has returned. */
 void assignment_rewind(struct session *s)
 {
     struct fail why = {0};
@@ -187,6 +187,10 @@ void assignment_rewind(struct session *s)
     if (!atomic_exchange(&s->rewind_wanted, false))
         return;
     s->building = s->valid = 0;
+    while (
+        !session_wait_settled(s, now_us() + SETTLE_MS * 1000)) /* it may commit yet: not to be read again */
+        if (closing(s))
+            return;
     if (rd_kafka_assignment(s->consumer->rk, &list) || list->cnt == 0)
         goto out; /* a rebalance is under way: it begins at what is committed */
     if (offsets_find(s, list, &why))

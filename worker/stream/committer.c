@@ -290,7 +290,8 @@ static void transact(struct session *s, struct batch *first, struct batch **carr
         aborted = abort_transaction(s, &t, &why);
     else if (rc)
         give_up(s, &t, begun, &why);
-    else if (s->tainted)
+    if ((!rc || aborted) &&
+        s->tainted) /* the answer to the first call may come yet and end the next transaction */
         session_break(s, &(struct fail){E_REBUILD, "a transaction call had to be repeated: new producer"});
     measure(s->role->metrics, rc ? aborted ? METRIC_ABORTED : METRIC_UNCERTAIN : METRIC_COMMITTED, t.rows,
             now_us() - began_us);

@@ -51,16 +51,20 @@ enum api {
 enum outcome {
     INSIDE, /* librdkafka repeats the request: nobody sees it */
     CALLED_AGAIN, /* as INSIDE, but where it took so long that the call was repeated: a new producer behind the transaction */
-    ABORTED, /* one transaction aborted (`code`: that many, where not 1), nothing opened anew */
-    REBUILT, /* new producer and consumer, once */
-    FENCED,  /* the same, counted as a fence */
-    ENDS,    /* session_run returns `code` */
-    EXITS    /* the process ends with `code` */
+    ABORTED,         /* one transaction aborted (`code`: that many, where not 1), nothing opened anew */
+    ABORTED_REBUILT, /* one transaction aborted, then as REBUILT */
+    REBUILT,         /* new producer and consumer, once */
+    FENCED,          /* the same, counted as a fence */
+    ENDS,            /* session_run returns `code` */
+    EXITS            /* the process ends with `code` */
 };
 
 enum fault {
     ERRORS,
     LATE,       /* the answer comes after `times` ms */
+    LATE_ABORT, /* the error, and the abort that follows is answered late */
+    STRAYS,     /* partitions are not forwarded at first: records come out of consumer_poll */
+    HANGS,      /* no call: they are below */
     HANGS_INIT, /* calls of librdkafka that do not return */
     HANGS_OFFSETS,
     HANGS_COMMIT,
@@ -118,6 +122,10 @@ static const struct scene {
     {"EndTxn: wrong state", END_TXN, ERR(INVALID_TXN_STATE), 1, REBUILT, 0, ERRORS},
     {"EndTxn: coordinator loads", END_TXN, ERR(COORDINATOR_LOAD_IN_PROGRESS), 2, INSIDE, 0, ERRORS},
     {"EndTxn: a late answer", END_TXN, 0, 2500, REBUILT, 0, LATE},
+    {"EndTxn: a late answer to an abort", TXN_OFFSET_COMMIT, ERR(ILLEGAL_GENERATION), 1, ABORTED_REBUILT, 0,
+     LATE_ABORT},
+    /* records outside their queue */
+    {"records out of consumer_poll", PRODUCE, 0, 0, INSIDE, 0, STRAYS},
     /* reading what is committed */
     {"OffsetFetch: unstable", OFFSET_FETCH, ERR(UNSTABLE_OFFSET_COMMIT), 3, INSIDE, 0, ERRORS},
     {"OffsetFetch: coordinator loads", OFFSET_FETCH, ERR(COORDINATOR_LOAD_IN_PROGRESS), 3, INSIDE, 0, ERRORS},
@@ -206,6 +214,14 @@ rd_kafka_error_t *rd_kafka_abort_transaction(rd_kafka_t *rk, int ms)
 {
     rd_kafka_error_t *(*real)(rd_kafka_t *, int) = own(HANGS_ABORT, "rd_kafka_abort_transaction");
     return real(rk, ms);
+}
+
+void rd_kafka_queue_forward(rd_kafka_queue_t *from, rd_kafka_queue_t *to)
+{
+    static atomic_int calls;
+    void (*real)(rd_kafka_queue_t *, rd_kafka_queue_t *) = own(HANGS, "rd_kafka_queue_forward");
+    if (hanging != STRAYS || ++calls > PARTITIONS)
+        real(from, to);
 }
 
 static int echo(struct batch *b, const struct record *r, struct fail *why)
@@ -339,6 +355,8 @@ static void fault_prepare(struct play *p)
                                                            s->times));
         return;
     }
+    if (s->fault == LATE_ABORT)
+        NEED(!rd_kafka_mock_broker_push_request_error_rtts(p->cluster, BROKER, END_TXN, 1, 0, 2500));
     for (int i = 0; i < s->times; i++)
         errors[i] = s->error;
     rd_kafka_mock_push_request_errors_array(p->cluster, (int16_t)s->api, (size_t)s->times, errors);
@@ -438,6 +456,18 @@ static void log_show(const struct trace *t)
         fclose(in);
 }
 
+static bool log_has(const struct trace *t, const char *text)
+{
+    char line[1000];
+    bool found = false;
+    FILE *in = fopen(t->log, "r");
+    while (in && !found && fgets(line, sizeof line, in))
+        found = strstr(line, text) != NULL;
+    if (in)
+        fclose(in);
+    return found;
+}
+
 static uint64_t rebuilds_of(const struct trace *t)
 {
     uint64_t n = 0;
@@ -463,12 +493,17 @@ static bool judge(const struct scene *s, const struct trace *t)
     good &= is("session_run returned", (uint64_t)-t->rc, (uint64_t)(s->outcome == ENDS ? s->code : 0));
     if (s->outcome == ENDS)
         return good;
+    if (s->fault == STRAYS)
+        good &= is("strays", log_has(t, "a record arrived outside its queue"), 1);
     good &= is("inputs answered", (uint64_t)t->answered, RECORDS);
-    uint64_t aborts = s->outcome != ABORTED ? 0 : s->code ? (uint64_t)s->code : 1;
+    bool rebuilt = s->outcome == REBUILT || s->outcome == FENCED || s->outcome == ABORTED_REBUILT;
+    uint64_t aborts = s->outcome == ABORTED && s->code
+                          ? (uint64_t)s->code
+                          : s->outcome == ABORTED || s->outcome == ABORTED_REBUILT;
     good &= is("transactions aborted", t->transactions[METRIC_ABORTED], aborts);
     if (s->outcome == CALLED_AGAIN)
         return good & is("rebuilds but for repeated calls", rebuilds_of(t) - t->rebuilds[E_REBUILD], 0);
-    good &= is("sessions opened anew", rebuilds_of(t), s->outcome == REBUILT || s->outcome == FENCED);
+    good &= is("sessions opened anew", rebuilds_of(t), rebuilt);
     return good & is("fences", t->rebuilds[E_FENCED], s->outcome == FENCED);
 }
 
