@@ -74,6 +74,17 @@ static bool payload_of(const struct record *r, const char *type, struct span *pa
                                             record_type_find(type), payload, &unread);
 }
 
+static int labels_keep(struct job_table *t, struct job_row *row, const struct training_job *job,
+                       struct fail *why)
+{
+    row->label_count = 0;
+    row->labels = region_alloc(&t->mem, sizeof *row->labels * (size_t)(job->label_count + 1));
+    for (int i = 0; row->labels && i < job->label_count; i++)
+        if (!(row->labels[row->label_count++] = region_copy(&t->mem, job->labels[i], strlen(job->labels[i]))))
+            return memory(why);
+    return row->labels ? 0 : memory(why);
+}
+
 /* What cannot be decoded is not a job; the worker gives it a dead letter. */
 static int on_job(void *arg, const struct record *r, struct fail *why)
 {
@@ -92,6 +103,9 @@ static int on_job(void *arg, const struct record *r, struct fail *why)
             row->created_at = job.created_at ? job.created_at : r->timestamp_ms;
             char *by = region_copy(&s->table->mem, job.requested_by, strlen(job.requested_by));
             row->requested_by = by ? by : "";
+            rc = s->metrics_of && strcmp(job.job_id, s->metrics_of) == 0
+                     ? labels_keep(s->table, row, &job, why)
+                     : 0;
         }
     }
     region_free(&mem);

@@ -15,6 +15,8 @@ struct job_row {
     double loss, accuracy, val_loss, val_accuracy; /* newest; NAN: not known */
     struct loss_metric *metrics;                   /* in order of sequence; only of the job asked for */
     int metric_count, metric_capacity;
+    const char **labels; /* the job's, of the job asked for */
+    int label_count;
 };
 
 struct job_table {

@@ -1,11 +1,12 @@
 /* `jobs`: what was submitted and what became of it; one job's curve; STOP.
- * Next to read: job_table.c, where the answers come from. */
+ * Next to read: job_table.c, where the answers come from, then job_report.c. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "worker/commands/curve.h"
+#include "worker/commands/job_report.h"
 #include "worker/commands/job_table.h"
 #include "worker/service/text.h"
 #include "worker/train/publish.h"
@@ -117,7 +118,10 @@ static void show_json(const struct job_row *row)
         json_number("accuracy", m->accuracy);
         json_number("val_loss", m->val_loss);
         json_number("val_accuracy", m->val_accuracy);
+        json_number("learning_rate", m->learning_rate);
         json_number("samples_per_second", m->samples_per_second);
+        fputs(",\"metrics\":", stdout);
+        job_report_json(m, stdout);
         printf(",\"at\":%lld}", (long long)m->at);
     }
     puts("]}");
@@ -174,11 +178,13 @@ static int jobs_show(const struct context *cx, struct fail *why)
         show_json(row);
     if (row && !cx->json) {
         show_text(row);
+        job_report_data(row, stdout);
         curve_open(&curve);
         for (int i = 0; i < row->metric_count; i++)
             curve_add(&curve, &row->metrics[i]);
         curve_print(&curve, terminal_columns(fileno(stdout)) - 10, 8, stdout);
         curve_free(&curve);
+        job_report_results(row, stdout);
     }
     job_table_free(&t);
     return rc;

@@ -40,6 +40,12 @@ static const char *time_text(int64_t ms, char out[32])
     return out;
 }
 
+/* -1: who made the event did not say. */
+static const char *size_text(const struct model_version_event *e, char out[32])
+{
+    return e->size_bytes < 0 ? "-" : text_bytes((double)e->size_bytes, out, 32);
+}
+
 static void json_metrics(const struct model_version_event *e)
 {
     fputs(",\"metrics\":{", stdout);
@@ -94,8 +100,7 @@ static void version_line(const struct registry *r, const struct model_version_ev
     if (!isnan(accuracy_of(e)))
         snprintf(accuracy, sizeof accuracy, "%.4f", accuracy_of(e));
     printf("%-28s %-9s %8s %9s  %-16s  %.12s  %s\n", name, version_event_name(e->event), accuracy,
-           text_bytes((double)e->size_bytes, size, sizeof size), time_text(e->at, at), e->sha256,
-           aliases_of(r, e, aliases, sizeof aliases));
+           size_text(e, size), time_text(e->at, at), e->sha256, aliases_of(r, e, aliases, sizeof aliases));
 }
 
 int models_list(const struct context *cx, struct fail *why)
@@ -136,8 +141,7 @@ static void version_text(const struct registry *r, const struct model_version_ev
            version_event_name(e->event), time_text(e->at, at));
     if (*aliases_of(r, e, text, sizeof text))
         printf("aliases    %s\n", text);
-    printf("artifact   %s\nsha256     %s\nsize       %s\n", e->artifact_uri, e->sha256,
-           text_bytes((double)e->size_bytes, text, sizeof text));
+    printf("artifact   %s\nsha256     %s\nsize       %s\n", e->artifact_uri, e->sha256, size_text(e, text));
     if (e->has_input) {
         struct shape s = {.rank = e->input_rank};
         memcpy(s.dim, e->input_shape, sizeof s.dim);

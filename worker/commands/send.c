@@ -1,6 +1,6 @@
 /* `send`: rows of files to InferenceBatch or Sample records. Records go round the partitions in turn, so that
  * each partition gets one dense range of offsets.
- * Next to read: worker/data/rows.h, worker/stream/writer.h. */
+ * Next to read: send_folder.c, worker/data/rows.h, worker/stream/writer.h. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,26 +9,12 @@
 #include <time.h>
 
 #include "worker/codec/model_spec.h"
-#include "worker/commands/command.h"
-#include "worker/data/rows.h"
+#include "worker/commands/send_parts.h"
 #include "worker/service/log.h"
-#include "worker/service/terminal.h"
 #include "worker/service/text.h"
 #include "worker/stream/reader.h"
-#include "worker/stream/writer.h"
 
-enum encoding { ENCODING_FILE, ENCODING_U8, ENCODING_F32 };
-enum { RECORD_MOST = 16 * 1024 * 1024 - 65536 }; /* the topics' limit less room for key, headers and ids */
-
-struct options {
-    char *model, *id_prefix;
-    bool samples, row_ids, return_outputs;
-    int64_t rows_per_record, top_k, repeat, deadline_ms;
-    double rate;
-    int encoding;
-};
-
-#define AT(field) offsetof(struct options, field)
+#define AT(field) offsetof(struct send_options, field)
 static const struct setting options[] = {
     {"model", SETTING_STRING, AT(model), "", 0, 200, NULL,
      "who is to answer: NAME, NAME@ALIAS or NAME@VERSION; needed unless --samples", false},
@@ -39,8 +25,12 @@ static const struct setting options[] = {
     {"rows-per-record", SETTING_INT, AT(rows_per_record), "16", 1, 1e6, NULL, "rows of a record", false},
     {"rate", SETTING_REAL, AT(rate), "0", 0, 1e9, NULL, "rows a second; 0: as fast as it goes", false},
     {"encoding", SETTING_CHOICE, AT(encoding), "file", 0, 0, "file|u8|f32",
-     "type of the numbers sent. u8: the file holds whole numbers 0..255; f32: bytes are divided by 255",
+     "type of the numbers sent. u8: the file holds whole numbers 0..255; f32: bytes are divided by 255. A "
+     "folder: file "
+     "sends its JPEG and PNG files as they are, u8 and f32 their pixels",
      false},
+    {"shape", SETTING_STRING, AT(shape), "", 0, 40, NULL,
+     "of a folder's pixels: 3x32x32; empty: three channels in the first image's size", false},
     {"id-prefix", SETTING_STRING, AT(id_prefix), "", 0, 100, NULL,
      "ids are PREFIX-N, from 0; empty: made of the time", false},
     {"row-ids", SETTING_BOOL, AT(row_ids), "false", 0, 0, NULL, "rows carry their number in the file as id",
@@ -54,27 +44,6 @@ static const struct setting options[] = {
     {0},
 };
 
-struct lane { /* one partition */
-    struct written first, last;
-    int64_t records;
-};
-
-struct sender {
-    const struct context *cx;
-    const struct options *o;
-    char topic[TOPIC_NAME], prefix[128];
-    struct writer *writer;
-    struct lane *lanes;
-    int lane_count;
-    int64_t records, rows, total;
-    struct bytes value;
-    void *converted; /* a record's rows in the type sent; NULL: the file's own */
-    struct span *row_ids;
-    char (*row_texts)[24];
-    struct progress progress;
-    double began;
-};
-
 static int64_t clock_now_ms(void)
 {
     struct timespec t;
@@ -82,7 +51,7 @@ static int64_t clock_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static enum dtype sent_type(const struct options *o, const struct rows *r)
+static enum dtype sent_type(const struct send_options *o, const struct rows *r)
 {
     return o->encoding == ENCODING_U8 ? DTYPE_UINT8 : o->encoding == ENCODING_F32 ? DTYPE_FP32 : r->dtype;
 }
@@ -118,12 +87,25 @@ static int convert(struct sender *s, const struct rows *r, int64_t first, int64_
     return 0;
 }
 
-static void name_rows(struct sender *s, int64_t first, int64_t rows)
+void send_name_rows(struct sender *s, int64_t first, int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++) {
         int n = snprintf(s->row_texts[i], sizeof s->row_texts[i], "%lld", (long long)(first + i));
         s->row_ids[i] = (struct span){s->row_texts[i], (size_t)n};
     }
+}
+
+struct inference_head send_head(const struct sender *s, struct span id)
+{
+    int64_t now = clock_now_ms();
+    return (struct inference_head){
+        .id = id,
+        .model = {s->o->model, strlen(s->o->model)},
+        .created_at = now,
+        .deadline_at = s->o->deadline_ms ? now + s->o->deadline_ms : 0,
+        .top_k = (int32_t)s->o->top_k,
+        .return_outputs = s->o->return_outputs,
+    };
 }
 
 static void encode(struct sender *s, const struct rows *r, int64_t first, int64_t rows, const void *data,
@@ -143,22 +125,13 @@ static void encode(struct sender *s, const struct rows *r, int64_t first, int64_
         sample_encode(&s->value, &t, r->labels ? r->labels + first : NULL, r->targets ? &targets : NULL);
         return;
     }
-    int64_t now = clock_now_ms();
-    struct inference_head head = {
-        .id = id,
-        .model = {s->o->model, strlen(s->o->model)},
-        .created_at = now,
-        .deadline_at = s->o->deadline_ms ? now + s->o->deadline_ms : 0,
-        .top_k = (int32_t)s->o->top_k,
-        .return_outputs = s->o->return_outputs,
-    };
+    struct inference_head head = send_head(s, id);
     if (s->o->row_ids)
-        name_rows(s, first, rows);
+        send_name_rows(s, first, rows);
     inference_encode(&s->value, &head, &t, s->o->row_ids ? s->row_ids : NULL);
 }
 
-/* Sleeps until the rows sent are due at --rate; E_INTERRUPTED on Ctrl-C. */
-static int pace(const struct sender *s, struct fail *why)
+int send_pace(const struct sender *s, struct fail *why)
 {
     double due = s->o->rate > 0 ? s->began + (double)s->rows / s->o->rate : 0;
     for (double left; !command_stop && (left = due - terminal_now()) > 0;) {
@@ -186,18 +159,16 @@ static int wait_for_room(struct sender *s, struct fail *why)
     return 0;
 }
 
-static int send_record(struct sender *s, const struct rows *r, int64_t first, int64_t rows, const char *file,
-                       struct fail *why)
+struct span send_id(const struct sender *s, char out[160])
 {
-    char id[160];
-    const void *data;
-    int n = snprintf(id, sizeof id, "%s-%lld", s->prefix, (long long)s->records);
-    struct span key = {id, (size_t)n};
+    int n = snprintf(out, 160, "%s-%lld", s->prefix, (long long)s->records);
+    return (struct span){out, (size_t)n};
+}
+
+int send_value(struct sender *s, struct span id, int64_t rows, struct fail *why)
+{
     struct lane *lane = &s->lanes[s->records % s->lane_count];
-    int rc = convert(s, r, first, rows, file, &data, why);
-    if (rc)
-        return rc;
-    encode(s, r, first, rows, data, key);
+    struct span value = {(const char *)s->value.data, s->value.size};
     if (s->value.failed)
         return fail(why, E_MEMORY, "a record of %lld rows", (long long)rows);
     if (s->value.size > RECORD_MOST)
@@ -205,11 +176,11 @@ static int send_record(struct sender *s, const struct rows *r, int64_t first, in
                     "a record of %lld rows has %zu bytes, the topic takes %d; send fewer "
                     "--rows-per-record",
                     (long long)rows, s->value.size, RECORD_MOST);
-    struct span value = {(const char *)s->value.data, s->value.size};
-    if ((rc = wait_for_room(s, why)))
+    int rc = wait_for_room(s, why);
+    if (rc)
         return rc;
     /* Acknowledgements of a partition come in order: `last` ends as the last record's place. */
-    rc = writer_put(s->writer, s->topic, (int32_t)(s->records % s->lane_count), key, value, NULL, 0,
+    rc = writer_put(s->writer, s->topic, (int32_t)(s->records % s->lane_count), id, value, NULL, 0,
                     lane->records ? &lane->last : &lane->first, why);
     if (rc)
         return rc;
@@ -218,6 +189,19 @@ static int send_record(struct sender *s, const struct rows *r, int64_t first, in
     s->rows += rows;
     progress_set(&s->progress, s->rows, NULL);
     return 0;
+}
+
+static int send_record(struct sender *s, const struct rows *r, int64_t first, int64_t rows, const char *file,
+                       struct fail *why)
+{
+    char text[160];
+    const void *data;
+    struct span id = send_id(s, text);
+    int rc = convert(s, r, first, rows, file, &data, why);
+    if (rc)
+        return rc;
+    encode(s, r, first, rows, data, id);
+    return send_value(s, id, rows, why);
 }
 
 /* Room for the largest record's rows as float and for its row ids. */
@@ -254,7 +238,7 @@ static int send_rows(struct sender *s, const struct rows *r, const char *file, s
     for (int64_t first = 0; first < r->count && !rc;) {
         int64_t left = r->count - first;
         int64_t rows = left < s->o->rows_per_record ? left : s->o->rows_per_record;
-        if (!(rc = pace(s, why)))
+        if (!(rc = send_pace(s, why)))
             rc = send_record(s, r, first, rows, file, why);
         first += rows;
     }
@@ -305,7 +289,7 @@ static void print_summary(const struct sender *s)
             text_count(took > 0 ? (int64_t)((double)s->rows / took) : 0, rate, sizeof rate));
 }
 
-static int send_files(struct sender *s, struct rows *files, struct fail *why)
+static int send_files(struct sender *s, const struct send_input *files, struct fail *why)
 {
     const struct context *cx = s->cx;
     int rc = 0;
@@ -313,7 +297,8 @@ static int send_files(struct sender *s, struct rows *files, struct fail *why)
     s->began = terminal_now();
     for (int64_t turn = 0; turn < s->o->repeat && !rc; turn++)
         for (int i = 0; i < cx->argc && !rc; i++)
-            rc = send_rows(s, &files[i], cx->argv[i], why);
+            rc = files[i].folder.count ? send_folder(s, &files[i].folder, why)
+                                       : send_rows(s, &files[i].rows, files[i].path, why);
     struct fail later;
     int flushed = flush(s, rc ? &later : why);
     progress_close(&s->progress);
@@ -337,7 +322,7 @@ static int open_topic(struct sender *s, struct fail *why)
     return writer_open(&s->writer, &cx->settings, cx->timeout_ms, why);
 }
 
-static int check_options(const struct options *o, struct fail *why)
+static int check_options(const struct send_options *o, struct fail *why)
 {
     struct model_spec spec;
     if (o->samples && *o->model)
@@ -357,11 +342,13 @@ static int check_options(const struct options *o, struct fail *why)
 static int run(const struct context *cx, struct fail *why)
 {
     struct sender s = {.cx = cx, .o = cx->options};
-    struct rows *files = calloc((size_t)cx->argc, sizeof *files);
+    struct send_input *files = calloc((size_t)cx->argc, sizeof *files);
     int rc = files ? check_options(s.o, why) : fail(why, E_MEMORY, "%d files", cx->argc);
     for (int i = 0; i < cx->argc && !rc; i++) { /* all are looked at before the first record goes out */
-        rc = rows_read(&files[i], cx->argv[i], why);
-        s.total += files[i].count * s.o->repeat;
+        files[i].path = cx->argv[i];
+        rc = folder_is(cx->argv[i]) ? send_folder_open(&files[i], s.o, why)
+                                    : rows_read(&files[i].rows, cx->argv[i], why);
+        s.total += (files[i].rows.count + files[i].folder.count) * s.o->repeat;
     }
     if (*s.o->id_prefix)
         snprintf(s.prefix, sizeof s.prefix, "%s", s.o->id_prefix);
@@ -372,8 +359,10 @@ static int run(const struct context *cx, struct fail *why)
     if (!rc)
         rc = send_files(&s, files, why);
     writer_close(&s.writer);
-    for (int i = 0; files && i < cx->argc; i++)
-        rows_close(&files[i]);
+    for (int i = 0; files && i < cx->argc; i++) {
+        rows_close(&files[i].rows);
+        folder_close(&files[i].folder);
+    }
     free(files);
     free(s.lanes);
     free(s.converted);
@@ -389,12 +378,12 @@ const struct command command_send = {
     .min_operands = 1,
     .max_operands = -1,
     .summary = "produces requests, or labelled samples, from data files",
-    .text = "FILE by its extension: .npy, .npz, MNIST idx (also .gz), CIFAR-10 .bin, .avro. A record's key "
-            "is its\n"
-            "id. What was sent is counted on stderr; with --json, and with --samples always, the offset\n"
+    .text = "FILE by its extension: .npy, .npz, MNIST idx (also .gz), CIFAR-10 .bin, .avro; or a folder\n"
+            "with a folder of JPEG and PNG files for each class. A record's key is its id. What was sent is "
+            "counted on stderr; with --json, and with --samples always, the offset\n"
             "ranges are printed on stdout.",
     .options = options,
-    .options_size = sizeof(struct options),
+    .options_size = sizeof(struct send_options),
     .needs_settings = true,
     .run = run,
 };

@@ -6,6 +6,7 @@
 
 #include "worker/commands/curve.h"
 #include "worker/commands/train_view.h"
+#include "worker/data/folder.h"
 #include "worker/models/store.h"
 #include "worker/service/file.h"
 #include "worker/service/text.h"
@@ -51,14 +52,36 @@ static int local_open(struct local *l, struct fail *why)
     job->job_id = "local";
     if (job->base_version)
         return fail(why, E_CONFIG,
-                    "%s: base_version needs the model registry; --local begins with fresh weights",
+                    "%s: base_version needs the model registry; --local takes --base FILE.onnx",
                     l->cx->argv[0]);
-    if ((rc = job_check(job, false, &l->settings, why)) || (rc = job_network(&l->graph, job->network, why)) ||
+    if (*l->o->base) {
+        if (*job->network)
+            return fail(why, E_CONFIG, "%s: network: --base says where the layers come from", l->cx->argv[0]);
+        if ((rc = graph_read(&l->graph, l->o->base, why)))
+            return rc;
+        job->base_version = 1; /* layers come from a file */
+    }
+    rc = job_check(job, false, &l->settings, why);
+    job->base_version = 0;
+    if (rc || (!l->graph && (rc = job_network(&l->graph, job->network, why))) ||
         (rc = job_prepare(l->graph, job, &l->settings, why))) {
         why->code = E_CONFIG;
         return fail_prefix(why, "%s", l->cx->argv[0]);
     }
     return backend_open(&l->be, l->cx->settings.engine_backend, (int)l->cx->settings.engine_threads, why);
+}
+
+/* A folder's classes are the model's labels, where the job names none. */
+static int local_labels(struct local *l, struct fail *why)
+{
+    struct folder f;
+    if (l->job.label_count || !folder_is(l->o->data))
+        return 0;
+    int rc = folder_open(&f, l->o->data, why);
+    if (!rc && f.class_count == shape_size(graph_output(l->graph)))
+        rc = graph_set_labels(l->graph, f.class_count, (const char *const *)f.classes, why);
+    folder_close(&f);
+    return rc;
 }
 
 static int local_data(struct local *l, struct fail *why)
@@ -74,10 +97,12 @@ static int local_data(struct local *l, struct fail *why)
     struct rows rows = {0};
     int channels, rc = dataset_new(&l->data, &o, why);
     if (!rc)
-        rc = rows_read(&rows, l->o->data, why);
+        rc = rows_read_as(&rows, l->o->data, &l->graph->input, why);
     if (!rc)
         rc = dataset_add_rows(l->data, &rows, l->o->data, why);
     rows_close(&rows);
+    if (!rc)
+        rc = local_labels(l, why);
     if (!rc && l->settings.mean_auto &&
         !(rc = dataset_moments(l->data, mean, std, JOB_CHANNELS, &channels, why)))
         job_normalise(l->graph, mean, std, channels);

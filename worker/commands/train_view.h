@@ -5,10 +5,11 @@
 #include "worker/commands/command.h"
 
 struct train_options {
-    char *dataset, *data, *output;
+    char *dataset, *data, *output, *preview, *base;
     bool detach, local;
 };
 
+int train_preview(const struct context *cx, struct fail *why);
 int train_local(const struct context *cx, struct fail *why);
 int train_submit(const struct context *cx, struct fail *why);
 

@@ -1,4 +1,5 @@
 /* Finds the format of a file and hands over to it. Next to read: format.h, npy.c, idx.c. */
+#include "worker/data/folder.h"
 #include "worker/data/format.h"
 
 #include <stdlib.h>
@@ -10,9 +11,11 @@ static const struct rows_format *const formats[] = {&format_npy, &format_npz, &f
 
 enum { FORMATS = sizeof formats / sizeof *formats };
 
+#define FILES ".npy, .npz, MNIST idx (train-images-idx3-ubyte, .idx, also .gz), CIFAR-10 .bin, .avro"
+
 const char *rows_formats(void)
 {
-    return ".npy, .npz, MNIST idx (train-images-idx3-ubyte, .idx, also .gz), CIFAR-10 .bin, .avro";
+    return FILES ", a folder of class folders with JPEG and PNG files";
 }
 
 bool name_ends(const char *path, const char *end)
@@ -83,8 +86,22 @@ static int find_format(const struct rows_format **out, const struct file_map *ma
     return 0;
 }
 
+int rows_read_as(struct rows *out, const char *path, const struct shape *shape, struct fail *why)
+{
+    struct folder f;
+    if (!folder_is(path))
+        return rows_read(out, path, why);
+    int rc = folder_open(&f, path, why);
+    if (!rc)
+        rc = folder_rows(out, &f, shape, why);
+    folder_close(&f);
+    return rc;
+}
+
 int rows_read(struct rows *out, const char *path, struct fail *why)
 {
+    if (folder_is(path))
+        return rows_read_as(out, path, NULL, why);
     struct rows rows = {0};
     const struct rows_format *format;
     struct rows_hold *hold = calloc(1, sizeof *hold);
@@ -124,7 +141,7 @@ int rows_create(struct rows_writer **out, const char *path, const struct rows *l
     const struct rows_format *format = format_named(path);
     if (!format)
         return fail(why, E_USAGE, "%s: the name's end says no format that is written; written are %s", path,
-                    rows_formats());
+                    FILES);
     struct rows_writer *w = calloc(1, sizeof *w);
     if (!w)
         return fail(why, E_MEMORY, "%s: out of memory", path);

@@ -1,11 +1,12 @@
 /* Data sets as files: rows of one type and shape, with labels or targets where the file has them.
  *
- *   extension                     content                                     read  write  labels
- *   .npy                          NumPy 1.0-3.0, little endian, C order       mmap  yes    none
- *   .npz                          x (data, images), y (labels), targets       yes   yes    y: integers;
- * targets idx3-ubyte, idx1-ubyte, .idx  MNIST; also .gz                             yes   yes    the file
- * beside it .bin                          CIFAR-10: label byte, 3 x 32 x 32 bytes     yes   yes    in the
- * rows .avro                         object container of Sample, InferenceBatch  yes   Sample in the records
+ *   extension                     content                              read  write   labels
+ *   .npy                          NumPy 1.0-3.0, little endian, C order  mmap  yes     none
+ *   .npz                          x (data, images), y (labels), targets  yes   yes     y: integers; targets
+ *   idx3-ubyte, idx1-ubyte, .idx  MNIST; also .gz                        yes   yes     the file beside it
+ *   .bin                          CIFAR-10: label, 3 x 32 x 32 bytes     yes   yes     in the rows
+ *   .avro                         container: Sample, InferenceBatch      yes   Sample  in the records
+ *   a folder                      class folders with JPEG, PNG           yes   no      the folders (folder.h)
  *
  * The name and the first bytes must agree. A file is refused with E_FILE naming the file, the byte or the
  * row, what was expected and what came; every size in a file is checked against the file's real length before
@@ -35,6 +36,9 @@ struct rows {
 /* Reads the file (for .npy maps it: rows cost memory as they are touched, and the file must not shrink
  * meanwhile). *out is written only on success; close it with rows_close. */
 int rows_read(struct rows *out, const char *path, struct fail *why);
+/* The same for who knows what shape is wanted: images of a folder are brought to it, other files are read as they are.
+ * NULL: a folder's images get the first one's size. */
+int rows_read_as(struct rows *out, const char *path, const struct shape *shape, struct fail *why);
 /* Releases and zeroes *rows; a zeroed one is fine. */
 void rows_close(struct rows *rows);
 

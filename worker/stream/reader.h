@@ -33,6 +33,11 @@ int reader_caught_up(struct reader *r, int timeout_ms, bool *yes, struct fail *w
 /* The log's start and its stable end (read_committed) of one partition. */
 int topic_offsets(const struct settings *s, const char *topic, int32_t partition, int timeout_ms,
                   int64_t *start, int64_t *end, struct fail *why);
+/* Returns when every transaction that had written to the topic before the call is committed or aborted, so that the
+ * stable end is beyond all of them. A dead worker's last transaction is decided then, whoever wrote its marker.
+ * E_UNREACHABLE: one is still open after the time; E_INTERRUPTED: `stop` (asked now and then; NULL: never) said so. */
+int topic_settle(const struct settings *s, const char *topic, int timeout_ms, bool (*stop)(void *arg),
+                 void *arg, struct fail *why);
 /* E_FAILED saying how to make it when the topic does not exist. */
 int topic_partitions(const struct settings *s, const char *topic, int timeout_ms, int *count,
                      struct fail *why);

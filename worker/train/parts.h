@@ -10,7 +10,7 @@
 #include "worker/train/job.h"
 #include "worker/train/publish.h"
 
-enum { TRAIN_TIMEOUT_MS = 10000 };
+enum { TRAIN_TIMEOUT_MS = 10000, TRAIN_SETTLE_MS = 15000 }; /* above transaction.timeout.ms */
 
 struct trainer {
     const struct settings *settings;
@@ -19,8 +19,6 @@ struct trainer {
     struct backend *be;
     struct history *history;
     int partitions; /* of the jobs topic */
-    int64_t absent; /* the version that version_registry has waited for in vain; 0: none */
-    char absent_model[102];
 };
 
 /* ---- trainer.c ---- */
@@ -53,7 +51,8 @@ int import_file(struct trainer *t, const struct record *from, const struct train
 
 /* ---- version.c ---- */
 
-/* The registry at its stable end, no older than what this trainer has published itself. */
+/* The registry, no older than what was published before the call, by this trainer or by a dead one. What a job's
+ * checkpoint says was made and the registry lacks was deleted; its number is not given again. */
 int version_registry(struct trainer *t, const char *model, struct registry **out, struct fail *why);
 int64_t version_next(const struct trainer *t, const struct registry *r, const char *model);
 /* Input shape, preprocessing and labels of the graph into the event, memory from mem. */

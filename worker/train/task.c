@@ -165,8 +165,8 @@ static int task_stop(struct task *k, struct fail *why)
     if (!rc)
         rc = task_commit(k, &c, SEAL_DONE, why);
     if (!rc)
-        log_event(LOG_INFO, "job stopped", "job", k->job->job_id, "step", log_text("%lld", (long long)c.step),
-                  NULL);
+        log_event(LOG_INFO, "job stopped", "job", k->job->job_id, "state", "STOPPED", "step",
+                  log_text("%lld", (long long)c.step), NULL);
     return rc;
 }
 

@@ -169,10 +169,21 @@ static int pass_on(struct trainer *t, const struct record *r, const struct train
     return trainer_commit(t, &b, SEAL_DONE, why);
 }
 
+static bool moved(void *src)
+{
+    return source_changed(src);
+}
+
 static int job_act(struct trainer *t, const struct record *from, const struct training_job *job,
                    struct fail *why)
 {
-    int rc = history_catch_up(t->history, TRAIN_TIMEOUT_MS, why);
+    char topic[TOPIC_NAME];
+    /* The partition is ours, so the group takes no more offsets from the owner before; what that one had sent by then
+     * may still be on its way to being committed, and is waited for. */
+    int rc = topic_settle(t->settings, topic_full_name(t->settings, TOPIC_CHECKPOINTS, topic),
+                          TRAIN_SETTLE_MS, moved, t->src, why);
+    if (!rc)
+        rc = history_catch_up(t->history, TRAIN_TIMEOUT_MS, why);
     if (rc)
         return rc;
     const struct job_checkpoint *known = history_find(t->history, job->job_id);

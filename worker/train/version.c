@@ -2,37 +2,23 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "worker/service/log.h"
+#include "worker/stream/reader.h"
 #include "worker/train/parts.h"
 
-enum { STABLE_MS = 15000, TRY_MS = 100 };
+static bool moved(void *src)
+{
+    return source_changed(src);
+}
 
-/* A commit of our own becomes stable a little after it returned, at the latest when the open transaction of a dead
- * worker has timed out: a registry that lacks it compares with the wrong champion. What is still not there then was
- * deleted (a tombstone, a topic made anew); its number is not given again, version_next sees to that. */
 int version_registry(struct trainer *t, const char *model, struct registry **out, struct fail *why)
 {
-    int64_t own = history_max_version(t->history, model), until_ms = publish_now_ms() + STABLE_MS;
-    for (;;) {
-        int rc = registry_load(out, t->settings, TRAIN_TIMEOUT_MS, why);
-        if (rc || registry_max_version(*out, model) >= own ||
-            (t->absent == own && strcmp(t->absent_model, model) == 0))
-            return rc;
-        if (publish_now_ms() > until_ms) {
-            log_event(LOG_WARN, "a version that a job has made is not in the models topic", "model", model,
-                      "version", log_text("%lld", (long long)own), NULL);
-            t->absent = own;
-            snprintf(t->absent_model, sizeof t->absent_model, "%s", model);
-            return 0;
-        }
-        registry_free(out);
-        struct timespec pause = {0, TRY_MS * 1000000};
-        nanosleep(&pause, NULL);
-        if (source_changed(t->src))
-            return fail(why, E_INTERRUPTED, "stopped while reading the models topic");
-    }
+    char topic[TOPIC_NAME];
+    int rc = topic_settle(t->settings, topic_full_name(t->settings, TOPIC_MODELS, topic), TRAIN_SETTLE_MS,
+                          moved, t->src, why);
+    if (!rc)
+        rc = registry_load(out, t->settings, TRAIN_TIMEOUT_MS, why);
+    return rc ? fail_prefix(why, "versions of %s", model) : 0;
 }
 
 int64_t version_next(const struct trainer *t, const struct registry *r, const char *model)

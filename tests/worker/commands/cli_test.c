@@ -49,6 +49,11 @@ static const struct line lines[] = {
     {"help a b", 2, "unexpected 'b'", ""},
     {"send --help", 0, "", "usage: millrace send FILE..."},
 
+    {"train --preview a.png --local b.yaml", 2, "--preview goes with --data", ""},
+    {"train --base a.onnx b.yaml", 2, "--base belong to --local", ""},
+    {"help job", 0, "", "augment_rotation"},
+    {"help job", 0, "", "health_overfitting"},
+
     /* configuration */
     {"check --print -c @/good.yaml", 0, "", "max_rows: 7"},
     {"check --print -c @/good.yaml -X batch.max_rows=8", 0, "", "max_rows: 8"},

@@ -1,149 +1,9 @@
 /* Training jobs on a real broker: what is committed, the same whatever kills the worker, the same file as
  * `train --local` makes; the commands train, jobs and models. */
-#include "tests/lib/broker.h"
+#include "tests/lib/picture.h"
+#include "tests/worker/train/place.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <jansson.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { LIMIT_MS = 90000, ROWS = 1500, EPOCHS = 6 };
-
-static json_t *json_of(const struct result *r)
-{
-    json_t *v = json_loads(r->out, 0, NULL);
-    if (!v)
-        result_print(r);
-    assert_non_null(v);
-    return v;
-}
-
-static const char *text_at(json_t *v, const char *key)
-{
-    const char *s = json_string_value(json_object_get(v, key));
-    return s ? s : "(none)";
-}
-
-static int64_t number_at(json_t *v, const char *key)
-{
-    json_t *n = json_object_get(v, key);
-    assert_true(json_is_integer(n));
-    return json_integer_value(n);
-}
-
-struct place {
-    struct stage s;
-    struct result r;
-    struct process worker;
-    const char *data, *job, *ranges, *config;
-};
-
-static const char *job_file(const char *name, const char *model, int epochs)
-{
-    char text[600];
-    snprintf(text, sizeof text,
-             "model: %s\nnetwork: lenet\nvalidation_rate: 0.1\ncheckpoint_every: 7\n"
-             "hyperparameters: {learning_rate: 0.02, momentum: 0.9, batch_size: 32, epochs: %d, seed: 1}\n"
-             "promote: {metric: val_accuracy, automatic: true}\n",
-             model, epochs);
-    return test_write(test_path(name), text);
-}
-
-/* Topics of one partition: the order of rows is the file's. Samples are there, a train worker runs. */
-static void place_open(struct place *p)
-{
-    char rows[16];
-    *p = (struct place){0};
-    stage_open(&p->s, broker_shared());
-    p->config = stage_config(&p->s, &(struct stage_settings){.roles = "[train]",
-                                                             .rest = "engine: {backend: cpu, threads: 1}\n"
-                                                                     "log: {format: text, level: debug}\n"});
-    stage_run(&p->s, &p->r, LIMIT_MS, "topics", "create", "--partitions", "1", NULL);
-    result_expect(&p->r, 0);
-    p->data = test_path("digits.npz");
-    snprintf(rows, sizeof rows, "%d", ROWS);
-    result_runl(&p->r, LIMIT_MS, test_millrace(), "make-data", "digits", "--output", p->data, "--rows", rows,
-                "--seed", "1", "--shape", "3x32x32", NULL);
-    result_expect(&p->r, 0);
-    stage_run(&p->s, &p->r, LIMIT_MS, "send", p->data, "--samples", "--rows-per-record", "20", NULL);
-    result_expect(&p->r, 0);
-    p->ranges = test_write(test_path("ranges.json"), p->r.out);
-    p->job = job_file("job.yaml", "digits", EPOCHS);
-}
-
-static void place_worker(struct place *p)
-{
-    stage_worker(&p->s, &p->worker, p->config);
-    process_wait_text(&p->worker, "trainer is ready", 1, LIMIT_MS);
-}
-
-static void place_close(struct place *p)
-{
-    if (process_alive(&p->worker)) {
-        process_signal(&p->worker, SIGTERM);
-        assert_int_equal(process_wait(&p->worker, 15000), 0);
-    }
-    result_free(&p->r);
-}
-
-/* Metrics 1..N once each, in order, steps never going back. */
-static int metrics_check(struct place *p, const char *job_id)
-{
-    int64_t sequence = 0, step = 0;
-    size_t i;
-    json_t *m;
-    stage_run(&p->s, &p->r, LIMIT_MS, "jobs", "show", job_id, "--json", NULL);
-    result_expect(&p->r, 0);
-    json_t *job = json_of(&p->r);
-    json_array_foreach(json_object_get(job, "metrics"), i, m)
-    {
-        assert_int_equal(number_at(m, "sequence"), ++sequence);
-        assert_true(number_at(m, "step") >= step);
-        step = number_at(m, "step");
-    }
-    assert_string_equal(text_at(job, "state"), "COMPLETED");
-    json_decref(job);
-    return (int)sequence;
-}
-
-static void sha_of_version(struct place *p, const char *key, char out[65])
-{
-    json_t *e;
-    size_t i;
-    int found = 0;
-    stage_run(&p->s, &p->r, LIMIT_MS, "models", "--json", NULL);
-    result_expect(&p->r, 0);
-    json_t *list = json_of(&p->r);
-    json_array_foreach(list, i, e)
-    {
-        if (strcmp(text_at(e, "key"), key) != 0)
-            continue;
-        snprintf(out, 65, "%s", text_at(e, "sha256"));
-        found++;
-    }
-    if (!found)
-        result_print(&p->r);
-    assert_int_equal(found, 1);
-    json_decref(list);
-}
-
-static void sha_of_local(struct place *p, char out[65])
-{
-    stage_run(&p->s, &p->r, LIMIT_MS, "train", "--local", "--data", p->data, "--output",
-              test_path("local.onnx"), "--json", "-X", "engine.threads=1", "-X", "engine.backend=cpu", p->job,
-              NULL);
-    result_expect(&p->r, 0);
-    json_t *v = json_of(&p->r);
-    snprintf(out, 65, "%s", text_at(v, "sha256"));
-    json_decref(v);
-}
+#include <sys/stat.h>
 
 static void test_train_and_follow(void **state)
 {
@@ -173,13 +33,6 @@ static void test_train_and_follow(void **state)
     stage_run(&p.s, &p.r, LIMIT_MS, "jobs", "stop", job_id, NULL);
     result_expect(&p.r, 1);
     place_close(&p);
-}
-
-static void submit_detached(struct place *p, const char *job, char job_id[200])
-{
-    stage_run(&p->s, &p->r, LIMIT_MS, "train", job, "--dataset", p->ranges, "--detach", NULL);
-    result_expect(&p->r, 0);
-    snprintf(job_id, 200, "%.*s", (int)strcspn(p->r.out, "\n"), p->r.out);
 }
 
 static void test_killed_twice(void **state)
@@ -293,12 +146,117 @@ static void test_deleted_version(void **state)
     place_close(&p);
 }
 
+/* Ten classes of six images, each of another size. */
+static const char *folder_make(void)
+{
+    const char *root = test_path("images");
+    for (int k = 0; k < 10; k++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/class-%d", root, k);
+        assert_true(k || mkdir(root, 0777) == 0);
+        assert_int_equal(mkdir(path, 0777), 0);
+        for (int i = 0; i < 6; i++) {
+            int width = 20 + 3 * k + i, height = 50 - 2 * k - i;
+            unsigned char *rgb = picture_pixels(width, height);
+            struct bytes file = {0};
+            for (int at = 0; at < width * height * 3; at += 3)
+                rgb[at] = (unsigned char)(25 * k + i); /* red tells the class */
+            if (i % 2)
+                picture_png(&file, rgb, width, height, false);
+            else
+                picture_jpeg(&file, rgb, width, height, 95);
+            snprintf(path, sizeof path, "%s/class-%d/%d.%s", root, k, i, i % 2 ? "png" : "jpg");
+            FILE *f = fopen(path, "w");
+            assert_non_null(f);
+            assert_int_equal(fwrite(file.data, 1, file.size, f), file.size);
+            fclose(f);
+            bytes_free(&file);
+            free(rgb);
+        }
+    }
+    return root;
+}
+
+/* Image files of class folders on the topic as they are train what `train --local` trains on the folder. */
+static void test_images_of_a_folder(void **state)
+{
+    (void)state;
+    struct place p;
+    char made[65], local[65];
+    place_open(&p);
+    place_worker(&p);
+    p.data = folder_make();
+    p.job = test_write(
+        test_path("images.yaml"),
+        "model: images\nnetwork: lenet\nvalidation_rate: 0.2\n"
+        "labels: [class-0, class-1, class-2, class-3, class-4, class-5, class-6, class-7, class-8, "
+        "class-9]\n"
+        "hyperparameters: {learning_rate: 0.02, momentum: 0.9, batch_size: 8, epochs: 3, mean: auto, "
+        "std: auto, augment_flip: horizontal}\n");
+    stage_run(&p.s, &p.r, LIMIT_MS, "send", p.data, "--samples", "--rows-per-record", "7", NULL);
+    result_expect(&p.r, 0);
+    p.ranges = test_write(test_path("images.json"), p.r.out);
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", p.job, "--dataset", p.ranges, NULL);
+    result_expect(&p.r, 0);
+    sha_of_version(&p, "images@1", made);
+    sha_of_local(&p, local);
+    assert_string_equal(made, local);
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", p.job, "--preview", test_path("topic.png"), "--dataset",
+              p.ranges, NULL);
+    result_expect(&p.r, 0);
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", p.job, "--preview", test_path("file.png"), "--data", p.data,
+              NULL);
+    result_expect(&p.r, 0);
+    result_runl(&p.r, LIMIT_MS, "cmp", test_path("topic.png"), test_path("file.png"), NULL);
+    result_expect(&p.r, 0);
+    stage_run(&p.s, &p.r, LIMIT_MS, "send", p.data, "--model", "images", "--encoding", "u8", "--shape",
+              "3x32x32", NULL);
+    result_expect(&p.r, 0);
+    place_close(&p);
+}
+
+/* Fine-tuning: a job begins with the weights of a version, also of one that was imported. */
+static void test_a_job_begins_with_a_version(void **state)
+{
+    (void)state;
+    struct place p;
+    char made[65], local[65];
+    place_open(&p);
+    place_worker(&p);
+    p.job = job_file("first.yaml", "first", 2);
+    sha_of_local(&p, local);
+    stage_run(&p.s, &p.r, LIMIT_MS, "models", "import", test_path("local.onnx"), "--model", "tuned", NULL);
+    result_expect(&p.r, 0);
+    p.job =
+        test_write(test_path("tune.yaml"), "model: tuned\nbase_version: 1\nvalidation_rate: 0.1\n"
+                                           "hyperparameters: {learning_rate: 0.001, epochs: 1, seed: 3}\n");
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", p.job, "--dataset", p.ranges, "--json", NULL);
+    result_expect(&p.r, 0);
+    sha_of_version(&p, "tuned@2", made);
+    p.job = test_write(test_path("tune-local.yaml"),
+                       "model: tuned\nvalidation_rate: 0.1\n"
+                       "hyperparameters: {learning_rate: 0.001, epochs: 1, seed: 3}\n");
+    stage_run(&p.s, &p.r, LIMIT_MS, "train", "--local", "--base", test_path("local.onnx"), "--data", p.data,
+              "--output", test_path("tuned.onnx"), "--json", "-X", "engine.threads=1", "-X",
+              "engine.backend=cpu", p.job, NULL);
+    result_expect(&p.r, 0);
+    json_t *v = json_of(&p.r);
+    assert_string_equal(text_at(v, "sha256"), made);
+    json_decref(v);
+    assert_string_not_equal(made, local);
+    place_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_train_and_follow),        cmocka_unit_test(test_killed_twice),
-        cmocka_unit_test(test_import_promote_rollback), cmocka_unit_test(test_stop_and_failure),
+        cmocka_unit_test(test_train_and_follow),
+        cmocka_unit_test(test_killed_twice),
+        cmocka_unit_test(test_import_promote_rollback),
+        cmocka_unit_test(test_stop_and_failure),
         cmocka_unit_test(test_deleted_version),
+        cmocka_unit_test(test_images_of_a_folder),
+        cmocka_unit_test(test_a_job_begins_with_a_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,6 +120,13 @@ int topic_partitions(const struct settings *s, const char *topic, int timeout_ms
     return 0;
 }
 
+int topic_settle(const struct settings *s, const char *topic, int timeout_ms, bool (*stop)(void *arg),
+                 void *arg, struct fail *why)
+{
+    (void)s, (void)topic, (void)timeout_ms, (void)stop, (void)arg, (void)why;
+    return 0; /* a commit is seen at once here */
+}
+
 int topic_offsets(const struct settings *s, const char *topic, int32_t partition, int timeout_ms,
                   int64_t *start, int64_t *end, struct fail *why)
 {
