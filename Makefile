@@ -44,7 +44,7 @@ TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 # Programs that time parts; built one by one: make build/release/tests/bench/kernels
 BENCHES    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-FUZZ_TARGETS := record image onnx safetensors yaml
+FUZZ_TARGETS := record image onnx safetensors yaml deadletter settings
 # Told before the first compiler error: what is missing. The goals that install or need nothing go on.
 MISSING := $(shell tests/setup build --print)
 FREE    := setup test asan tsan demo help clean lint format size fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
@@ -139,12 +139,20 @@ $(B)/embedded.o: $(B)/embedded.c
 FUZZ_SECONDS ?= 60
 CFLAGS_fuzz  := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LINK_fuzz    := -fsanitize=fuzzer,address,undefined
-FUZZ_RECORD  := tests/fuzz/record_fuzz.c engine/fail.c engine/tensor.c worker/service/region.c \
+FUZZ_RECORD  := tests/fuzz/record_fuzz.c tests/fuzz/differential.c engine/fail.c engine/tensor.c worker/service/region.c \
                 worker/service/embedded.c $(filter-out %/container.c,$(wildcard worker/codec/*.c))
 $(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 FUZZ_IMAGE   := tests/fuzz/image_fuzz.c engine/fail.c engine/tensor.c $(wildcard worker/codec/image*.c)
 $(B)/image_fuzz: $(call OBJ,$(FUZZ_IMAGE))
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+FUZZ_LETTER  := tests/fuzz/deadletter_fuzz.c engine/fail.c worker/stream/batch.c worker/stream/message.c worker/service/region.c \
+                worker/service/text.c
+$(B)/deadletter_fuzz: $(call OBJ,$(FUZZ_LETTER))
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+FUZZ_SETTING := tests/fuzz/settings_fuzz.c engine/fail.c $(wildcard engine/setting*.c engine/files/yaml*.c) \
+                $(filter-out %/embedded.c,$(wildcard worker/service/*.c))
+$(B)/settings_fuzz: $(call OBJ,$(FUZZ_SETTING))
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 # The readers of models, with all of the engine that they need: no kernels.
 FUZZ_READERS := $(wildcard engine/files/*.c engine/layers/*.c) $(addprefix engine/,fail.c tensor.c graph.c graph_init.c rng.c setting.c \
@@ -154,7 +162,8 @@ $(B)/onnx_fuzz $(B)/safetensors_fuzz $(B)/yaml_fuzz: $(B)/%: $(B)/tests/fuzz/%.o
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Files beside the corpus, and what a target's inputs look like.
-FUZZ_MORE_yaml  := config
+FUZZ_MORE_yaml     := config
+FUZZ_MORE_settings := config
 FUZZ_FLAGS_onnx := -dict=tests/fuzz/onnx.dict -max_len=16384
 .PHONY: fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
 fuzz-build:

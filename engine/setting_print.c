@@ -8,30 +8,50 @@ static const void *field(const struct setting *s, const void *of)
     return (const char *)of + s->offset;
 }
 
+/* Nothing but visible ASCII, and nothing that means something in YAML: "127.0.0.1:9092". */
+static bool is_plain(const char *text)
+{
+    size_t length = strlen(text);
+    if (!length || strchr("-.?:", text[0]) || text[length - 1] == ':' || strpbrk(text, "\"\\{}[],#&*!|>'%@`"))
+        return false;
+    for (const char *c = text; *c; c++)
+        if (*c <= ' ' || *c > '~')
+            return false;
+    return true;
+}
+
+/* The code point at p when YAML takes it as an escape alone, with its bytes in *n; 0: as it is. */
+static unsigned escaped(const unsigned char *p, int *n)
+{
+    *n = p[0] == 0xc2 ? 2 : p[0] == 0xef ? 3 : 1;
+    if (p[0] < 0x20 || p[0] == 0x7f)
+        return p[0];
+    if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* the other controls */
+        return p[1];
+    if (p[0] == 0xef && p[1] == 0xbf && p[2] >= 0xbe) /* U+FFFE, U+FFFF */
+        return 0xff40u + p[2];
+    if (p[0] == 0xef && p[1] == 0xbb && p[2] == 0xbf) /* a mark of byte order */
+        return 0xfeff;
+    return 0;
+}
+
 /* Text that YAML reads back as the same string: plain where that is safe, else in double quotes. */
 static void print_text(const char *text, FILE *out)
 {
-    size_t length = strlen(text);
-    bool plain = length &&
-                 strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                              "_./+-") == length &&
-                 text[0] != '-' && text[0] != '.';
-    if (!plain && length && !strpbrk(text, "\"\\\n\t{}[],#&*!|>'%@` ") && text[length - 1] != ':' &&
-        text[0] != '-' && text[0] != '?' && text[0] != ':')
-        plain = true; /* "127.0.0.1:9092" */
-    if (plain) {
+    int n;
+    if (is_plain(text)) {
         fputs(text, out);
         return;
     }
     fputc('"', out);
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            fprintf(out, "\\x%02X", c);
-        else
-            fputc(c, out);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p += n) {
+        unsigned code = escaped(p, &n);
+        if (code) {
+            fprintf(out, "\\u%04X", code);
+            continue;
+        }
+        n = 1;
+        fprintf(out, *p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
     }
     fputc('"', out);
 }

@@ -1,10 +1,11 @@
 /* libFuzzer target over every record type: `make fuzz-record`. The first byte chooses the type and the way
- * in, the rest is the record (or its JSON). Whatever is accepted is decoded, written again and read by Avro
- * C. */
+ * in, the rest is the record (or its JSON). Whatever is accepted is decoded, compared with what Avro C reads in it (differential.c),
+ * and written again. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/fuzz/differential.h"
 #include "worker/codec/model_spec.h"
 #include "worker/codec/record.h"
 
@@ -47,6 +48,7 @@ static void use_inference(struct span value)
     walk_strings(q.row_ids);
     walk_strings(q.images);
     must(q.rows >= 0 && q.top_k >= 0 && q.id.size > 0);
+    differential_inference(value, &q);
     model_spec_parse(&spec, q.model, NULL);
 }
 
@@ -55,6 +57,7 @@ static void use_sample(struct span value)
     struct sample s;
     if (sample_decode(&s, value, NULL))
         return;
+    differential_sample(value, &s);
     walk_ints(s.labels);
     walk_strings(s.row_ids);
     walk_strings(s.images);
@@ -68,6 +71,7 @@ static void use_sample(struct span value)
         struct type one, two;                                                                    \
         struct bytes first = {0}, second = {0};                                                  \
         if (type##_decode(&one, value, &mem, NULL) == 0) {                                       \
+            differential_##type(value, &one);                                                    \
             type##_encode(&first, &one);                                                         \
             struct span ours = {(char *)first.data, first.size};                                 \
             must(type##_decode(&two, ours, &mem, NULL) == 0);                                    \

@@ -256,6 +256,33 @@ static void test_secrets(void **state)
     settings_free(&again);
 }
 
+/* What YAML would take for something else, or not take at all, comes back as it was. */
+static void test_any_text_is_printed_as_yaml(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "plain.1:2",   "a b",          "a: b",     "tail:",      "#x",       "-x",     "\"q\"",
+        "back\\slash", "a\nb\tc",      "\x01\x1b", "\r",         "\x7f",     "\u00e4", "\xc2\x85",
+        "\xc2\x9fy",   "\ufeffz",      "\uffff",   "\U0001f600", "%percent", "`tick",  "@at",
+        "{curly}",     "[square], ok", "'single'", "|",          ">",        "?",      "!tag",
+        "&anchor",     "*alias",       "~",        "null",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct settings s, again;
+        struct fail why;
+        char override[64];
+        snprintf(override, sizeof override, "kafka.client.rack=%s", texts[i]);
+        assert_int_equal(load(&s, "", override, &why), 0);
+        char *text = printed(&s);
+        if (load(&again, text, NULL, &why))
+            fail_msg("%s\n%s", why.text, text);
+        assert_string_equal(setting_map_get(&again.kafka, "client.rack"), texts[i]);
+        free(text);
+        settings_free(&again);
+        settings_free(&s);
+    }
+}
+
 /* Keys that nothing reads yet are named once when they are set, and the defaults are not. */
 static void test_warns_of_keys_without_effect(void **state)
 {
@@ -328,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_insecure_is_let_through),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_reference_is_current),
+        cmocka_unit_test(test_any_text_is_printed_as_yaml),
         cmocka_unit_test(test_warns_of_keys_without_effect),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
