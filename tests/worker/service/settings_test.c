@@ -344,9 +344,31 @@ static void test_reference_is_current(void **state)
     free(text);
 }
 
+/* Training's share, and what is left for inference; one role has all. */
+static void test_shares_of_the_cores(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned roles;
+        int threads, cores, infer, train;
+    } cases[] = {{ROLE_INFER | ROLE_TRAIN, 8, 0, 8, 8},
+                 {ROLE_INFER | ROLE_TRAIN, 8, 3, 5, 3},
+                 {ROLE_INFER | ROLE_TRAIN, 2, 9, 1, 2},
+                 {ROLE_INFER | ROLE_TRAIN, 1, 1, 1, 1},
+                 {ROLE_TRAIN, 8, 3, 8, 8}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct settings s = {.worker_roles = cases[i].roles,
+                             .engine_threads = cases[i].threads,
+                             .training_cores = cases[i].cores};
+        assert_int_equal(settings_threads(&s, ROLE_INFER), cases[i].infer);
+        assert_int_equal(settings_threads(&s, ROLE_TRAIN), cases[i].train);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shares_of_the_cores),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_refusals),

@@ -64,9 +64,11 @@ static inline void place_open(struct place *p)
     char rows[16];
     *p = (struct place){0};
     stage_open(&p->s, broker_shared());
-    p->config = stage_config(&p->s, &(struct stage_settings){.roles = "[train]",
-                                                             .rest = "engine: {backend: cpu, threads: 1}\n"
-                                                                     "log: {format: text, level: debug}\n"});
+    p->config = stage_config(
+        &p->s, &(struct stage_settings){.roles = "[train]",
+                                        .rest = "engine: {backend: cpu, threads: 1}\n"
+                                                "log: {format: text, level: debug}\n"
+                                                "training: {memory_mb: 1, metrics_every_ms: 40}\n"});
     stage_run(&p->s, &p->r, LIMIT_MS, "topics", "create", "--partitions", "1", NULL);
     result_expect(&p->r, 0);
     p->data = test_path("digits.npz");
