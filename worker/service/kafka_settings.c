@@ -52,6 +52,12 @@ static bool switches_verification_off(const struct setting_pair *p)
     return strcmp(p->key, "ssl.endpoint.identification.algorithm") == 0 && strcasecmp(p->value, "https") != 0;
 }
 
+/* An epoch is all partitions at once (stream/assignment.c): what is taken over piece by piece has none. */
+static bool is_cooperative(const struct setting_pair *p)
+{
+    return strcmp(p->key, "partition.assignment.strategy") == 0 && strstr(p->value, "cooperative");
+}
+
 static int check_pair(const struct settings *s, const struct setting_pair *p, const char *file,
                       struct fail *why)
 {
@@ -61,6 +67,8 @@ static int check_pair(const struct settings *s, const struct setting_pair *p, co
     if (switches_verification_off(p) && !s->allow_insecure)
         return refuse(p, file, why,
                       "it switches verification off; allow_insecure: true would let it through");
+    if (is_cooperative(p))
+        return refuse(p, file, why, "partitions are assigned and revoked all at once: range or roundrobin");
     return 0;
 }
 

@@ -253,6 +253,16 @@ static enum fail_code code_of(rd_kafka_resp_err_t err)
     }
 }
 
+/* With the right password too: librdkafka's issue 4895. */
+static const char *scram_hint(enum fail_code code, const char *text)
+{
+    return code == E_DENIED && strstr(text, "SCRAM") && rd_kafka_version() < 0x020601ff
+               ? "; librdkafka before 2.6.1 is refused SCRAM by Kafka from 3.8.1 on even with the right "
+                 "password: "
+                 "use a newer librdkafka, PLAIN over SASL_SSL, or client certificates"
+               : "";
+}
+
 int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *why, const char *format, ...)
 {
     char doing[300], last[256] = "";
@@ -269,7 +279,8 @@ int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *wh
         snprintf(last, sizeof last, "%s", c->last_text);
         pthread_mutex_unlock(&mutable->lock);
     }
-    return fail(why, code, "%s: %s%s%s", doing, rd_kafka_err2str(err), last[0] ? "; " : "", last);
+    return fail(why, code, "%s: %s%s%s%s", doing, rd_kafka_err2str(err), last[0] ? "; " : "", last,
+                scram_hint(code, last));
 }
 
 int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why)

@@ -147,6 +147,8 @@ static void test_refusals(void **state)
         {"kafka: {enable.ssl.certificate.verification: \"F\"}\n", NULL, "allow_insecure"},
         {"kafka: {ssl.endpoint.identification.algorithm: none}\n", NULL, "allow_insecure"},
         {"kafka: {sasl.password_file: /no/such/file}\n", NULL, "kafka.sasl.password_file: cannot open"},
+        {"kafka: {partition.assignment.strategy: cooperative-sticky}\n", NULL, "range or roundrobin"},
+        {"", "partition.assignment.strategy=range,cooperative-sticky", "range or roundrobin"},
         {"kafka: {ssl.ca.location_file: /x}\n", NULL, "only passwords"},
         {"kafka: [a]\n", NULL, "m.yaml:1:8: "},
         {"[a]\n", NULL, "m.yaml:1:1: "},
