@@ -20,7 +20,7 @@
 
 enum {
     START_MS = 60000,
-    DRAIN_MS = 60000,
+    DRAIN_MS = 150000,
     CHECK_S = 3,
     ASK_MS = 2000,
     PARTITIONS = 4,
@@ -124,7 +124,7 @@ static void finish(struct stage *s, struct process *producer, const char *count,
                    struct result *checked)
 {
     struct group g;
-    assert_int_equal(process_wait(producer, START_MS), 0);
+    assert_int_equal(process_wait(producer, DRAIN_MS), 0);
     group_open(&g, s);
     assert_true(wait_until(is_drained, &g, DRAIN_MS));
     group_close(&g);
@@ -157,14 +157,14 @@ void schedule_kills(struct result *checked)
 /* Backend ref takes a while over each batch, so that partitions change hands while one is computed. */
 void schedule_rebalances(struct result *checked)
 {
-    static const char slow[] = "engine: {backend: ref, threads: 1}\nbatch: {max_rows: 128}\n";
+    static const char slow[] = "engine: {backend: ref, threads: 1}\nbatch: {max_rows: 64}\n";
     struct stage s;
     struct process a = {0}, b = {0}, guest = {0}, producer = {0};
     begin(&s);
     worker_start(&s, &a, worker_config(&s, "a", true, slow));
     worker_start(&s, &b, worker_config(&s, "b", true, slow));
     const char *config = worker_config(&s, "c", true, slow);
-    produce(&s, &producer, "4500", "250", "4", "0");
+    produce(&s, &producer, "4000", "250", "2", "0");
     for (int i = 0; i < GUESTS; i++) {
         worker_start(&s, &guest, config);
         pause_ms(500);
@@ -174,7 +174,7 @@ void schedule_rebalances(struct result *checked)
     process_signal(&b, SIGSTOP);
     pause_ms(SESSION_MS + 1000);
     process_signal(&b, SIGCONT);
-    finish(&s, &producer, "4500", false, checked);
+    finish(&s, &producer, "4000", false, checked);
     process_kill(&a);
     process_kill(&b);
 }

@@ -1,5 +1,5 @@
 /* The schedules of teeth.c: each opens a stage, lets workers score or train under faults, and ends with the independent checker's
- * result. MILLRACE names the program of the workers. A run takes 60 s at most; what it waits for is a condition. */
+ * result. MILLRACE names the program of the workers. A run takes 60 s at most on two idle cores; what it waits for is a condition. */
 #ifndef TESTS_TEETH_SCHEDULES_H
 #define TESTS_TEETH_SCHEDULES_H
 
