@@ -9,6 +9,7 @@
 #include "worker/data/folder.h"
 #include "worker/models/store.h"
 #include "worker/service/file.h"
+#include "worker/service/log.h"
 #include "worker/service/text.h"
 #include "worker/train/run.h"
 
@@ -84,15 +85,34 @@ static int local_labels(struct local *l, struct fail *why)
     return rc;
 }
 
+static int bad_row(void *arg, const struct record *r, const struct fail *reason, struct fail *why)
+{
+    struct train_rows *t = arg;
+    (void)r;
+    if (++t->bad <= t->settings->bad_samples_max)
+        return 0;
+    return fail(why, E_JOB, "more than bad_samples_max, %lld, bad rows: %s",
+                (long long)t->settings->bad_samples_max, reason->text);
+}
+
+struct dataset_options train_rows_options(struct train_rows *t, const struct graph *g)
+{
+    bool skips = t->settings->bad_samples == BAD_SAMPLES_SKIP;
+    return (struct dataset_options){.validation_rate = t->job->validation_rate,
+                                    .test_rate = t->job->test_rate,
+                                    .ignores = t->settings->ignores,
+                                    .ignored_label = t->settings->ignored_label,
+                                    .graph = g,
+                                    .loss = job_loss_type(t->job->loss),
+                                    .resize = t->settings->resize,
+                                    .on_bad = skips ? bad_row : NULL,
+                                    .on_bad_arg = t};
+}
+
 static int local_data(struct local *l, struct fail *why)
 {
-    struct dataset_options o = {.validation_rate = l->job.validation_rate,
-                                .test_rate = l->job.test_rate,
-                                .ignores = l->settings.ignores,
-                                .ignored_label = l->settings.ignored_label,
-                                .graph = l->graph,
-                                .loss = job_loss_type(l->job.loss),
-                                .resize = l->settings.resize};
+    struct train_rows taken = {.job = &l->job, .settings = &l->settings};
+    struct dataset_options o = train_rows_options(&taken, l->graph);
     float mean[JOB_CHANNELS], std[JOB_CHANNELS];
     struct rows rows = {0};
     int channels, rc = dataset_new(&l->data, &o, why);
@@ -101,6 +121,9 @@ static int local_data(struct local *l, struct fail *why)
     if (!rc)
         rc = dataset_add_rows(l->data, &rows, l->o->data, why);
     rows_close(&rows);
+    if (!rc && taken.bad)
+        log_event(LOG_WARN, "bad rows were left out", "file", l->o->data, "rows",
+                  log_text("%lld", (long long)taken.bad), NULL);
     if (!rc)
         rc = local_labels(l, why);
     if (!rc && l->settings.mean_auto &&

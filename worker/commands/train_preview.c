@@ -35,13 +35,8 @@ static bool interrupted(void *arg)
 
 static int read_rows(struct preview *p, struct fail *why)
 {
-    struct dataset_options o = {.validation_rate = p->job.validation_rate,
-                                .test_rate = p->job.test_rate,
-                                .ignores = p->settings.ignores,
-                                .ignored_label = p->settings.ignored_label,
-                                .graph = p->graph,
-                                .loss = job_loss_type(p->job.loss),
-                                .resize = p->settings.resize};
+    struct train_rows taken = {.job = &p->job, .settings = &p->settings};
+    struct dataset_options o = train_rows_options(&taken, p->graph);
     struct rows rows = {0};
     int rc = dataset_new(&p->data, &o, why);
     if (!rc && *p->o->data) {

@@ -3,6 +3,8 @@
 #define WORKER_COMMANDS_TRAIN_VIEW_H
 
 #include "worker/commands/command.h"
+#include "worker/train/dataset.h"
+#include "worker/train/job.h"
 
 struct train_options {
     char *dataset, *data, *output, *preview, *base;
@@ -12,5 +14,13 @@ struct train_options {
 int train_preview(const struct context *cx, struct fail *why);
 int train_local(const struct context *cx, struct fail *why);
 int train_submit(const struct context *cx, struct fail *why);
+
+/* How a job's rows are taken where no worker does it: bad ones as the job says, counted up to its bad_samples_max. */
+struct train_rows {
+    const struct training_job *job;
+    const struct job_settings *settings;
+    int64_t bad;
+};
+struct dataset_options train_rows_options(struct train_rows *t, const struct graph *g);
 
 #endif

@@ -203,29 +203,43 @@ int dataset_chunk_take(struct dataset *d, const struct dataset_chunk *c, struct 
     return rc;
 }
 
-int dataset_add_rows(struct dataset *d, const struct rows *rows, const char *name, struct fail *why)
+/* Some rows of a file: all of them, or none. */
+static int rows_add(struct dataset *d, const struct rows *rows, int64_t first, int64_t count,
+                    struct fail *why)
 {
     struct dataset_chunk c = {.dtype = rows->dtype,
                               .shape = rows->row_shape,
-                              .rows = rows->count,
+                              .rows = count,
                               .target_size = rows->targets ? rows->target_size : 0,
-                              .data = rows->data};
-    if (!rows->targets && !rows->labels)
-        return fail(why, E_FILE, "%s: the rows have neither labels nor targets", name);
-    if (rows->count == 0)
-        return 0;
+                              .data = (const unsigned char *)rows->data + (size_t)first * rows->row_size};
     int rc = dataset_resize(d, &c, why);
     if (!rc)
         rc = dataset_chunk_check(d, &c, why);
     if (!rc)
         rc = dataset_reserve(d, c.rows, why);
     if (!rc && c.target_size)
-        memcpy(d->targets + d->count * d->target_size, rows->targets,
+        memcpy(d->targets + d->count * d->target_size, rows->targets + first * c.target_size,
                sizeof(float) * (size_t)(c.rows * c.target_size));
     else if (!rc)
-        memcpy(d->labels + d->count, rows->labels, sizeof(int32_t) * (size_t)c.rows);
-    if (!rc)
-        rc = dataset_chunk_take(d, &c, why);
+        memcpy(d->labels + d->count, rows->labels + first, sizeof(int32_t) * (size_t)c.rows);
+    return rc ? rc : dataset_chunk_take(d, &c, why);
+}
+
+int dataset_add_rows(struct dataset *d, const struct rows *rows, const char *name, struct fail *why)
+{
+    int64_t step =
+        d->options.on_bad ? 1 : rows->count; /* where bad rows are skipped, each is one by itself */
+    int rc = 0;
+    if (!rows->targets && !rows->labels)
+        return fail(why, E_FILE, "%s: the rows have neither labels nor targets", name);
+    for (int64_t i = 0; !rc && i < rows->count; i += step) {
+        rc = rows_add(d, rows, i, step, why);
+        if (rc && d->options.on_bad && fail_class(why->code) == FAIL_RECORD) {
+            struct fail reason = *why;
+            d->bad_records++;
+            rc = d->options.on_bad(d->options.on_bad_arg, NULL, &reason, why);
+        }
+    }
     if (!rc)
         return 0;
     fail_prefix(why, "%s", name);

@@ -33,8 +33,8 @@ struct dataset_options {
     const struct loss_type *loss;
     bool resize; /* UINT8 tensors [n, C, H, W] of another height and width are brought to the graph's */
     struct cache_limits limits;
-    /* A record that cannot be used: whoever takes it (0) has it skipped and counted, whole, good rows too.
-     * `reason` has a RECORD code. NULL: such a record is an error. */
+    /* A record that cannot be used: whoever takes it (0) has it skipped and counted, whole, good rows too. Of a file a
+     * row by itself; r is NULL then. `reason` has a RECORD code. NULL: such a record or row is an error. */
     int (*on_bad)(void *arg, const struct record *r, const struct fail *reason, struct fail *why);
     void *on_bad_arg;
 };
@@ -68,8 +68,8 @@ void dataset_classes(const struct dataset *d, enum dataset_part part, int64_t *c
 
 int64_t dataset_count(const struct dataset *d, enum dataset_part part);
 int64_t dataset_rows(const struct dataset *d);
-int64_t dataset_bad_records(const struct dataset *d);
-bool dataset_in_file(const struct dataset *d); /* not in memory */
+int64_t dataset_bad_records(const struct dataset *d); /* and rows of files */
+bool dataset_in_file(const struct dataset *d);        /* not in memory */
 enum dtype dataset_dtype(const struct dataset *d);
 struct shape dataset_shape(const struct dataset *d);        /* of one row */
 void dataset_sha256(const struct dataset *d, char out[65]); /* of rows with labels or targets, in order */

@@ -35,8 +35,8 @@ static int on_bad(void *arg, const struct record *r, const struct fail *reason, 
     struct bad *b = arg;
     assert_true(b->count < MOST);
     b->codes[b->count] = reason->code;
-    b->offsets[b->count++] = r->offset;
-    return r->offset == 999 ? (fail)(why, E_JOB, "enough") : 0;
+    b->offsets[b->count++] = r ? r->offset : -1; /* a row of a file */
+    return r && r->offset == 999 ? (fail)(why, E_JOB, "enough") : 0;
 }
 
 static struct graph *graph_make(int outputs)
@@ -130,6 +130,46 @@ static void bad_records_are_skipped_whole(void **state)
     assert_int_equal(dataset_bad_records(d), 7);
     assert_int_equal(dataset_rows(d), 4);
     add(clean, DTYPE_UINT8, SHAPE(4, 3, 8, 8), rows[0], labels, 0);
+    assert_int_equal(dataset_finish(d, g, loss_find("cross_entropy"), &why), 0);
+    assert_int_equal(dataset_finish(clean, g, loss_find("cross_entropy"), &why), 0);
+    dataset_sha256(d, with);
+    dataset_sha256(clean, without);
+    assert_string_equal(with, without);
+    dataset_free(&clean);
+    dataset_free(&d);
+    graph_free(&g);
+}
+
+/* Of a file each row is one by itself. */
+static void bad_rows_of_files_are_skipped(void **state)
+{
+    (void)state;
+    unsigned char rows[6][SIZE];
+    static const int32_t labels[] = {0, 9, 4, 1, -1, 2}, good[] = {0, 4, 1, 2};
+    struct bad bad = {0};
+    struct graph *g = graph_make(5);
+    struct dataset *d = open_with(g, &bad, false), *clean = open_with(g, NULL, false);
+    struct fail why;
+    char with[65], without[65];
+    noise(rows[0], sizeof rows, 4);
+    struct rows all = {.dtype = DTYPE_UINT8,
+                       .row_shape = SHAPE(3, 8, 8),
+                       .count = 6,
+                       .row_size = SIZE,
+                       .data = rows,
+                       .labels = labels};
+    assert_int_equal(dataset_add_rows(clean, &all, "all", &why), -E_JOB);
+    assert_non_null(strstr(why.text, "row 1 has the label 9"));
+    assert_int_equal(dataset_rows(clean), 0);
+    assert_int_equal(dataset_add_rows(d, &all, "all", &why), 0);
+    assert_int_equal(dataset_bad_records(d), 2);
+    assert_int_equal(bad.count, 2);
+    assert_int_equal(bad.codes[0], E_BAD_REQUEST);
+    memmove(rows[1], rows[2], 2 * SIZE);
+    memmove(rows[3], rows[5], SIZE);
+    all.count = 4;
+    all.labels = good;
+    assert_int_equal(dataset_add_rows(clean, &all, "good", &why), 0);
     assert_int_equal(dataset_finish(d, g, loss_find("cross_entropy"), &why), 0);
     assert_int_equal(dataset_finish(clean, g, loss_find("cross_entropy"), &why), 0);
     dataset_sha256(d, with);
@@ -386,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_records_are_skipped_whole),
+        cmocka_unit_test(bad_rows_of_files_are_skipped),
         cmocka_unit_test(the_first_may_be_bad),
         cmocka_unit_test(images_become_rows),
         cmocka_unit_test(sizes_are_brought_together),
