@@ -134,8 +134,8 @@ static int finite_check(const struct dataset *d, const unsigned char *row, int64
     return 0;
 }
 
-/* Row i behind the last one, its answer being in place. */
-static int answer_check(const struct dataset *d, int64_t i, struct fail *why)
+/* Row i behind the last one, its answer being in place; messages call it `number`. */
+static int answer_check(const struct dataset *d, int64_t i, int64_t number, struct fail *why)
 {
     const struct graph *g = d->options.graph;
     const char *loss = d->options.loss ? loss_name(d->options.loss) : "";
@@ -144,10 +144,10 @@ static int answer_check(const struct dataset *d, int64_t i, struct fail *why)
         const float *t = d->targets + (d->count + i) * d->target_size;
         for (int64_t k = 0; k < d->target_size; k++)
             if (!isfinite(t[k]))
-                return fail(why, E_NON_FINITE, "row %lld has a target that is not finite", (long long)i);
+                return fail(why, E_NON_FINITE, "row %lld has a target that is not finite", (long long)number);
             else if (shares && !(t[k] >= 0 && t[k] <= 1))
                 return fail(why, E_BAD_REQUEST, "row %lld has the target %g, log_loss takes 0 to 1",
-                            (long long)i, (double)t[k]);
+                            (long long)number, (double)t[k]);
         return 0;
     }
     if (!g || !d->options.loss)
@@ -156,7 +156,7 @@ static int answer_check(const struct dataset *d, int64_t i, struct fail *why)
     int32_t label = d->labels[d->count + i];
     if ((label < 0 || label >= classes) && !(d->options.ignores && label == d->options.ignored_label))
         return fail(why, E_BAD_REQUEST, "row %lld has the label %d, but %s with this network knows 0 to %lld",
-                    (long long)i, label, loss, (long long)classes - 1);
+                    (long long)number, label, loss, (long long)classes - 1);
     return 0;
 }
 
@@ -196,8 +196,8 @@ int dataset_chunk_take(struct dataset *d, const struct dataset_chunk *c, struct 
 {
     int rc = 0;
     for (int64_t i = 0; !rc && i < c->rows; i++)
-        if (!(rc = finite_check(d, c->data + (size_t)i * d->row_size, i, why)))
-            rc = answer_check(d, i, why);
+        if (!(rc = finite_check(d, c->data + (size_t)i * d->row_size, c->first + i, why)))
+            rc = answer_check(d, i, c->first + i, why);
     for (int64_t i = 0; !rc && i < c->rows; i++)
         row_take(d, c->data + (size_t)i * d->row_size);
     return rc;
@@ -210,6 +210,7 @@ static int rows_add(struct dataset *d, const struct rows *rows, int64_t first, i
     struct dataset_chunk c = {.dtype = rows->dtype,
                               .shape = rows->row_shape,
                               .rows = count,
+                              .first = first,
                               .target_size = rows->targets ? rows->target_size : 0,
                               .data = (const unsigned char *)rows->data + (size_t)first * rows->row_size};
     int rc = dataset_resize(d, &c, why);

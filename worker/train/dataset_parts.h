@@ -42,6 +42,7 @@ struct dataset_chunk {
     struct shape shape; /* of one row */
     int64_t rows, target_size;
     const unsigned char *data;
+    int64_t first; /* number of its first row in the file or record, for messages */
 };
 
 bool dataset_grow(void *array, int64_t count, size_t size);

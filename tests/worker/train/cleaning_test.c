@@ -28,6 +28,7 @@ struct bad { /* what on_bad was told of */
     int count;
     enum fail_code codes[MOST];
     int64_t offsets[MOST];
+    char text[200]; /* of the last */
 };
 
 static int on_bad(void *arg, const struct record *r, const struct fail *reason, struct fail *why)
@@ -35,6 +36,7 @@ static int on_bad(void *arg, const struct record *r, const struct fail *reason, 
     struct bad *b = arg;
     assert_true(b->count < MOST);
     b->codes[b->count] = reason->code;
+    snprintf(b->text, sizeof b->text, "%s", reason->text);
     b->offsets[b->count++] = r ? r->offset : -1; /* a row of a file */
     return r && r->offset == 999 ? (fail)(why, E_JOB, "enough") : 0;
 }
@@ -165,6 +167,8 @@ static void bad_rows_of_files_are_skipped(void **state)
     assert_int_equal(dataset_bad_records(d), 2);
     assert_int_equal(bad.count, 2);
     assert_int_equal(bad.codes[0], E_BAD_REQUEST);
+    assert_non_null(
+        strstr(bad.text, "row 4 has the label -1")); /* the last of them, by its place in the file */
     memmove(rows[1], rows[2], 2 * SIZE);
     memmove(rows[3], rows[5], SIZE);
     all.count = 4;
