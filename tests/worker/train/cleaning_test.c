@@ -28,7 +28,7 @@ struct bad { /* what on_bad was told of */
     int count;
     enum fail_code codes[MOST];
     int64_t offsets[MOST];
-    char text[200]; /* of the last */
+    char text[512]; /* of the last */
 };
 
 static int on_bad(void *arg, const struct record *r, const struct fail *reason, struct fail *why)
