@@ -72,11 +72,13 @@ static bool is_sound(const struct notes *n)
 int inflight_open(struct inflight **out, const char *path, struct fail *why)
 {
     struct inflight *f = calloc(1, sizeof *f);
-    int fd = f ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
+    int fd = f ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1, error = errno;
     void *at = MAP_FAILED;
-    if (fd >= 0 && ftruncate(fd, sizeof *f->notes) == 0)
+    /* Its blocks are taken now: a note that finds the disk full would be a SIGBUS, and that a crash to blame on a record. */
+    if (fd >= 0 && (error = posix_fallocate(fd, 0, sizeof *f->notes)) == 0) {
         at = mmap(NULL, sizeof *f->notes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int error = errno;
+        error = errno;
+    }
     if (fd >= 0)
         close(fd);
     if (at == MAP_FAILED) {

@@ -75,6 +75,9 @@ const struct setting settings_table[] = {
      "a job's metrics are never older than this: a checkpoint is made and published with them; 0: only at the job's "
      "own checkpoints",
      false},
+    {"training.store_patience_ms", SETTING_INT, AT(training_store_patience_ms), "600000", 0, 86400000, NULL,
+     "how long a job goes on while the store takes no file, as when its disk is full, before it fails; 0: it fails at once",
+     false},
     {"training.cores", SETTING_INT, AT(training_cores), "0", 0, 1024, NULL,
      "threads of training where the worker also serves, which then keeps the rest; 0: both use all", false},
     {"training.memory_mb", SETTING_INT, AT(training_memory_mb), "1024", 1, 1048576, NULL,

@@ -38,7 +38,7 @@ struct settings {
     int64_t engine_threads;
     char *models_store; /* file:///folder */
     int64_t training_keep_checkpoints, training_metrics_every_ms, training_cores;
-    int64_t training_memory_mb, training_cache_mb;
+    int64_t training_memory_mb, training_cache_mb, training_store_patience_ms;
     char *http_listen;
     int log_format; /* enum log_format */
     int log_level;  /* enum log_level */

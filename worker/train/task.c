@@ -9,6 +9,8 @@
 #include "worker/train/partition.h"
 #include "worker/train/task_parts.h"
 
+enum { PAUSE_MS = 1000, NAP_MS = 50 };
+
 static int64_t monotonic_ms(void)
 {
     struct timespec t;
@@ -53,6 +55,35 @@ int task_commit(struct task *k, struct job_checkpoint *c, enum seal how, struct 
         k->committed_ms = monotonic_ms();
     }
     return rc;
+}
+
+/* ---- a store that fails for a while ---- */
+
+bool task_is_patient(struct task *k, int rc, const struct fail *why)
+{
+    int64_t now_ms = monotonic_ms();
+    if (rc != -E_IO) {
+        k->failing_ms = 0;
+        return false;
+    }
+    if (!k->failing_ms)
+        k->failing_ms = now_ms;
+    if (now_ms - k->failing_ms >= k->t->settings->training_store_patience_ms)
+        return false;
+    log_event(LOG_WARN, "the store failed, the job goes on", "job", k->job->job_id, "text", why->text, NULL);
+    return true;
+}
+
+int task_pause(struct task *k, struct fail *why)
+{
+    struct timespec nap = {0, NAP_MS * 1000000};
+    for (int ms = 0; ms < PAUSE_MS; ms += NAP_MS) {
+        if (source_changed(k->t->src))
+            return fail(why, E_INTERRUPTED,
+                        "the job's partition belongs to someone else now, or the worker stops");
+        nanosleep(&nap, NULL);
+    }
+    return 0;
 }
 
 /* ---- what lies behind the job in its partition ---- */
@@ -121,6 +152,8 @@ static int watch_checkpoint(void *arg, struct run *run, struct fail *why)
     struct job_checkpoint c = task_point(k, JOB_TRAINING);
     struct fail prune;
     int rc = task_save(k, &c, why);
+    if (task_is_patient(k, rc, why)) /* what was to be committed stays pending for the next one */
+        return 0;
     if (!rc)
         rc = task_commit(k, &c, SEAL_UNCHANGED, why);
     if (rc)
@@ -157,7 +190,10 @@ static int task_stop(struct task *k, struct fail *why)
     }
     struct loss_metric m = run_metric(k->run, JOB_STOPPED);
     struct job_checkpoint c = task_point(k, JOB_STOPPED);
-    int rc = task_save(k, &c, why);
+    int rc;
+    while (task_is_patient(k, rc = task_save(k, &c, why), why))
+        if ((rc = task_pause(k, why)))
+            break;
     if (!rc)
         rc = task_batch(k, why);
     if (!rc)

@@ -103,6 +103,11 @@ int task_finish(struct task *k, struct fail *why)
                                     .created_by = job->requested_by,
                                     .at = publish_now_ms()};
     e.event_id = region_format(&k->mem, "%s/created", job->job_id);
-    int rc = e.event_id ? task_artefact(k, &e, why) : fail(why, E_MEMORY, "no memory for a version");
+    int rc;
+    if (!e.event_id)
+        return fail(why, E_MEMORY, "no memory for a version");
+    while (task_is_patient(k, rc = task_artefact(k, &e, why), why))
+        if ((rc = task_pause(k, why)))
+            break;
     return rc ? rc : task_publish(k, &e, why);
 }

@@ -21,6 +21,7 @@ struct task {
     int64_t committed_ms;  /* monotonic: the last commit */
     int64_t bad_records;   /* that became dead letters in `pending` */
     struct job_checkpoint last; /* as committed */
+    int64_t failing_ms;         /* monotonic: since when the store takes no file; 0: it does */
     bool stop;                  /* a STOP came */
     int broken;                 /* what control gave while rows were read; 0: nothing */
     struct fail broken_why;
@@ -34,6 +35,11 @@ int task_batch(struct task *k, struct fail *why);
 struct job_checkpoint task_point(const struct task *k, enum job_state state);
 /* Adds the checkpoint to what is pending and commits both. */
 int task_commit(struct task *k, struct job_checkpoint *c, enum seal how, struct fail *why);
+/* A file that the store could not take costs no job while that may pass, a full disk above all: true, with a warning, for
+ * training.store_patience_ms from the first of them on. To be asked after every file; rc 0 begins anew. */
+bool task_is_patient(struct task *k, int rc, const struct fail *why);
+/* Between two tries of what the job cannot go on without; not 0: the partition belongs to someone else now. */
+int task_pause(struct task *k, struct fail *why);
 /* While rows are read: true ends that. */
 bool task_should_stop(void *arg);
 

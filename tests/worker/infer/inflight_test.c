@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,6 +219,17 @@ static void nothing_is_noted(void **state)
     assert_false(inflight_is_careful(NULL));
 }
 
+/* A note that found the disk full would be a SIGBUS, blamed on the record at hand. */
+static void its_room_on_the_disk_is_taken_at_once(void **state)
+{
+    const char *folder = *state;
+    struct stat st;
+    struct inflight *f = reopen(folder);
+    assert_int_equal(stat(folder_path(folder, "inflight"), &st), 0);
+    assert_true(st.st_size > 0 && (int64_t)st.st_blocks * 512 >= st.st_size);
+    inflight_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +241,7 @@ int main(void)
         cmocka_unit_test(what_is_not_ours_is_begun_anew),
         cmocka_unit_test(more_partitions_than_room_are_counted),
         cmocka_unit_test(nothing_is_noted),
+        cmocka_unit_test(its_room_on_the_disk_is_taken_at_once),
     };
     log_open(LOG_TEXT, LOG_ERROR);
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
