@@ -97,7 +97,7 @@ $(B)/libworker.a: $(WORKER_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 
 tests: $(TESTS)
-$(B)/tests/torture/torture: $(call OBJ,$(wildcard tests/torture/*.c))
+$(B)/tests/torture/torture: $(call OBJ,$(filter-out %/faultydisk.c,$(wildcard tests/torture/*.c)))
 $(B)/tests/teeth/teeth: $(call OBJ,tests/teeth/schedules.c)
 $(TESTS) $(BENCHES) $(B)/tests/torture/torture $(B)/tests/teeth/teeth: $(B)/%: $(B)/%.o $(call OBJ,$(AID_SRC)) $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
@@ -109,7 +109,7 @@ $(B)/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
 # Preloaded by tests into a program.
 $(B)/%.so: %.c Makefile
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -O2 -g -fPIC -shared -o $@ $< -ldl
+	$(call say,CC)$(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE -I. -O2 -g -fPIC -shared -o $@ $< -ldl
 
 # Kernels may contract a*b+c and want all of -O3; no -ffast-math: NaN and -inf are data here.
 CFLAGS_engine_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
@@ -209,9 +209,9 @@ asan tsan: setup
 	@$(SUB) FLAVOUR=$@ test-run
 # Faults by a seeded schedule against real brokers; tests/torture/README.md. full is a matter of hours.
 torture torture-ci: setup
-	@$(SUB) -s -j$(JOBS) $(B)/millrace $(B)/tests/torture/torture
-	@TORTURE_SIZE=$${TORTURE_SIZE:-$(if $(filter torture,$@),full,ci)} TEST_TIMEOUT_S=$(if $(filter torture,$@),43200,1200) \
-	  tests/run $(B)/torture-logs $(B)/tests/torture/torture
+	@$(SUB) -s -j$(JOBS) $(B)/millrace $(B)/millrace-hooks $(B)/bugs/none/millrace $(B)/tests/torture/torture $(B)/tests/torture/faultydisk.so
+	@TORTURE_SIZE=$${TORTURE_SIZE:-$(if $(filter torture,$@),full,ci)} TEST_TIMEOUT_S=$(if $(filter torture,$@),43200,600) \
+	  tests/torture/run $(B)/torture-logs $(B)/tests/torture/torture
 # Programs with a bug each, which the checker must see; tests/teeth/README.md.
 teeth: setup
 	@$(SUB) -s -j$(JOBS) $(B)/millrace bugs $(B)/tests/teeth/teeth $(B)/tests/teeth/powerloss.so

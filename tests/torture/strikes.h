@@ -1,54 +1,38 @@
-/* What can happen to a run: the faults, and the helpers they share. */
+/* What can happen to a run: each fault strikes once and returns when its part is over. */
 #ifndef TESTS_TORTURE_STRIKES_H
 #define TESTS_TORTURE_STRIKES_H
 
-#include "engine/rng.h"
-#include "tests/lib/broker.h"
-#include "tests/torture/watch.h"
-
-enum { RUN_WORKERS = 3 };
-
-struct amount {
-    int strikes;
-    long records;
-};
-
-struct run;
-
-struct fault {
-    const char *name, *text;
-    int brokers, workers;
-    struct amount ci, full;
-    int poison_every; /* 0: no poison */
-    void (*strike)(struct run *r);
-};
-
-struct run {
-    const struct fault *fault;
-    struct amount amount;
-    struct rng rng;
-    struct broker broker;
-    struct stage stage;
-    const char *configs[RUN_WORKERS];
-    struct process workers[RUN_WORKERS], producer;
-    struct watch *watch;
-    const char *poison_file;
-    int strikes;
-};
-
-/* Starts worker i (slots a, b, c); dynamic membership where asked, else static. */
-void run_worker(struct run *r, int i, bool dynamic);
-/* Starts the foreign producer: the records spread over the time the strikes will take. */
-void run_produce(struct run *r);
-/* Starts again the workers that ended, each of which must have ended with a code that says so. */
-void run_revive(struct run *r);
+#include "tests/torture/run.h"
 
 void strike_kill_worker(struct run *r);
 void strike_kill_broker(struct run *r);
+/* A zombie: stopped for longer than its session, another takes its partitions, then it wakes with its batches. */
 void strike_stop_worker(struct run *r);
+/* One more worker joins and leaves, static and dynamic in turns. */
 void strike_come_and_go(struct run *r);
+/* SIGTERM; it must be out in time; and another start, static or dynamic. */
 void strike_term_worker(struct run *r);
+/* Nothing but time: the records themselves are the fault. */
 void strike_wait(struct run *r);
+/* One of the others. */
 void strike_any(struct run *r);
+
+/* crash.c: until one more record that crashes the program is a dead letter. */
+void crash_open(struct run *r);
+void strike_crash(struct run *r);
+
+/* abort.c: the program aborts one transaction in three by itself. */
+void abort_open(struct run *r);
+void abort_close(struct run *r);
+
+/* disk.c: what the workers write to. */
+void disk_open(struct run *r);
+void disk_close(struct run *r);
+void strike_disk(struct run *r);
+
+/* network.c: between workers and broker. */
+void network_open(struct run *r);
+void network_close(struct run *r);
+void strike_network(struct run *r);
 
 #endif

@@ -2,7 +2,7 @@
  * checker (tests/broker/check) counts what was lost, repeated, out of order, wrongly refused or left open.
  * One case for each row of `faults`; README.md says what each is and how to replay one.
  *   TORTURE_SIZE  ci (default), full, or 1/N of full    TORTURE_SEED  of the schedule    TORTURE_ONLY  "T1 T4"
- * Next to read: strikes.h. */
+ * Next to read: strikes.h, then run.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,24 +18,119 @@
 #include <cmocka.h>
 
 enum { SEED = 20265, DRAIN_S = 120, START_MS = 60000 };
+/* Flat: between the first look, at an idle worker, and the last, behind a backlog, lie the consumer's queue (64 MB, a setting)
+ * and the batches; and connections to brokers. */
+enum { PEAK_MB = 300, GROWN_MB = 128, GROWN_DESCRIPTORS = 12 };
 
 static const struct fault faults[] = {
-    /*              CI          full                     records/s */
-    {"T1", "worker killed (SIGKILL)", 1, 1, {25, 60000}, {500, 2000000}, 0, strike_kill_worker},
-    {"T2", "broker killed and started again", 1, 1, {8, 20000}, {200, 500000}, 0, strike_kill_broker},
-    {"T3", "one of three brokers killed", 3, 1, {4, 10000}, {100, 250000}, 0, strike_kill_broker},
-    {"T4",
-     "worker stopped past its session (SIGSTOP), then continued",
-     1,
-     2,
-     {3, 20000},
-     {50, 250000},
-     0,
-     strike_stop_worker},
-    {"T6", "workers join and leave", 1, 2, {10, 20000}, {200, 400000}, 0, strike_come_and_go},
-    {"T7", "one record in twenty is poison", 1, 1, {1, 20000}, {1, 1000000}, 20, strike_wait},
-    {"T10", "SIGTERM under load, rolling", 1, 2, {10, 20000}, {200, 400000}, 0, strike_term_worker},
-    {"T12", "mixture of all", 1, 2, {16, 30000}, {4000, 4000000}, 20, strike_any},
+    {.name = "T1",
+     .text = "worker killed (SIGKILL)",
+     .brokers = 0,
+     .workers = 1,
+     .ci = {25, 60000},
+     .full = {500, 2000000},
+     .strike_ms = 2000,
+     .strike = strike_kill_worker,
+     .resume_ms = 2000},
+    {.name = "T2",
+     .text = "broker killed and started again",
+     .brokers = 1,
+     .workers = 1,
+     .ci = {8, 20000},
+     .full = {200, 500000},
+     .strike_ms = 12000,
+     .strike = strike_kill_broker},
+    {.name = "T3",
+     .text = "one of three brokers killed",
+     .brokers = 3,
+     .workers = 1,
+     .ci = {4, 10000},
+     .full = {100, 250000},
+     .strike_ms = 12000,
+     .strike = strike_kill_broker},
+    {.name = "T4",
+     .text = "worker stopped past its session (SIGSTOP), then continued",
+     .brokers = 0,
+     .workers = 2,
+     .ci = {3, 20000},
+     .full = {50, 250000},
+     .strike_ms = 11000,
+     .strike = strike_stop_worker},
+    {.name = "T5",
+     .text = "network: delay, slices, half-open, reset, 1 MB/s, black hole",
+     .brokers = 1,
+     .workers = 1,
+     .ci = {12, 20000},
+     .full = {300, 500000},
+     .strike_ms = 7000,
+     .strike = strike_network,
+     .open = network_open,
+     .close = network_close},
+    {.name = "T6",
+     .text = "workers join and leave, static and dynamic",
+     .brokers = 0,
+     .workers = 2,
+     .ci = {10, 20000},
+     .full = {200, 400000},
+     .strike_ms = 6000,
+     .strike = strike_come_and_go},
+    {.name = "T7",
+     .text = "one record in twenty is poison, in 20 ways",
+     .brokers = 0,
+     .workers = 1,
+     .ci = {1, 20000},
+     .full = {1, 1000000},
+     .strike_ms = 0,
+     .strike = strike_wait,
+     .poison_every = 20},
+    {.name = "T8",
+     .text = "records that crash the program",
+     .brokers = 0,
+     .workers = 1,
+     .ci = {3, 20000},
+     .full = {50, 250000},
+     .strike_ms = 8000,
+     .strike = strike_crash,
+     .open = crash_open},
+    {.name = "T9",
+     .text = "disk full, EIO, slow fsync while it trains and serves",
+     .brokers = 0,
+     .workers = 1,
+     .ci = {10, 20000},
+     .full = {200, 400000},
+     .strike_ms = 4000,
+     .strike = strike_disk,
+     .open = disk_open,
+     .close = disk_close},
+    {.name = "T10",
+     .text = "SIGTERM under load, rolling, static and dynamic",
+     .brokers = 0,
+     .workers = 2,
+     .ci = {10, 20000},
+     .full = {200, 400000},
+     .strike_ms = 4000,
+     .strike = strike_term_worker},
+    {.name = "T11",
+     .text = "one transaction in three aborted",
+     .brokers = 0,
+     .workers = 1,
+     .ci = {1, 20000},
+     .full = {1, 500000},
+     .strike_ms = 0,
+     .strike = strike_wait,
+     .open = abort_open,
+     .close = abort_close},
+    {.name = "T12",
+     .text = "mixture of all",
+     .brokers = 1,
+     .workers = 2,
+     .ci = {8, 20000},
+     .full = {2000, 4000000},
+     .strike_ms = 8000,
+     .strike = strike_any,
+     .poison_every = 20,
+     .open = network_open,
+     .close = network_close},
 };
 
 enum { FAULTS = sizeof faults / sizeof faults[0] };
@@ -62,17 +157,25 @@ static struct amount amount_of(const struct fault *f)
 
 /* ---- one run ---- */
 
-static void run_open(struct run *r, const struct fault *f, uint64_t seed)
+static void stage_begin(struct run *r)
 {
     struct result result = {0};
-    *r = (struct run){.fault = f, .amount = amount_of(f), .rng = rng_seed(seed)};
-    broker_up(&r->broker, f->brokers);
-    stage_open(&r->stage, r->broker.bootstrap);
     stage_run(&r->stage, &result, START_MS, "topics", "create", "--partitions", "4", "--replication",
-              f->brokers == 3 ? "3" : "1", NULL);
+              r->fault->brokers == 3 ? "3" : "1", NULL);
     result_expect(&result, 0);
     result_free(&result);
     stage_model(&r->stage, "digits", 1, 1, true);
+}
+
+static void run_open(struct run *r, const struct fault *f, uint64_t seed)
+{
+    *r = (struct run){.fault = f, .amount = amount_of(f), .rng = rng_seed(seed)};
+    if (f->brokers)
+        broker_up(&r->broker, f->brokers);
+    stage_open(&r->stage, f->brokers ? r->broker.bootstrap : broker_shared());
+    if (f->open)
+        f->open(r);
+    stage_begin(r);
     for (int i = 0; i < f->workers; i++)
         run_worker(r, i, false);
     for (int i = 0; i < f->workers; i++)
@@ -80,23 +183,56 @@ static void run_open(struct run *r, const struct fault *f, uint64_t seed)
     r->watch = watch_open(&r->stage);
 }
 
-static void run_close(struct run *r)
+static void run_end(struct run *r)
 {
     for (int i = 0; i < RUN_WORKERS; i++)
         process_kill(&r->workers[i]);
     process_kill(&r->producer);
     watch_close(&r->watch);
-    broker_down(&r->broker);
+    if (r->fault->brokers)
+        broker_down(&r->broker);
+}
+
+static bool has_answers(void *watch)
+{
+    return watch_answers(watch) > 0;
+}
+
+static void run_strikes(struct run *r)
+{
+    assert_true(wait_until(has_answers, r->watch, START_MS));
+    r->first = run_look(r);
+    for (; r->strikes < r->amount.strikes; r->strikes++) {
+        long began_ms = now_ms();
+        r->fault->strike(r);
+        run_revive(r);
+        run_look(r);
+        if (getenv("TORTURE_VERBOSE"))
+            printf("# %s strike %d: %ld ms, %ld answers seen, %d recoveries\n", r->fault->name,
+                   r->strikes + 1, now_ms() - began_ms, watch_answers(r->watch), watch_recoveries(r->watch));
+    }
+    run_hurry(r);
+    assert_int_equal(process_wait(&r->producer, START_MS + (int)(r->amount.records / 10)), 0);
+    run_revive(r);
 }
 
 /* The checker waits until all is answered, DRAIN_S at most; its last line says what it saw. */
-static int run_check(struct run *r, struct result *result)
+static void run_check(struct run *r, struct result *result)
 {
     char count[24];
     snprintf(count, sizeof count, "%ld", r->amount.records);
-    return r->fault->poison_every ? stage_check(&r->stage, result, DRAIN_S, "--inputs", count,
-                                                "--poison-file", r->poison_file, NULL)
-                                  : stage_check(&r->stage, result, DRAIN_S, "--inputs", count, NULL);
+    stage_check(&r->stage, result, DRAIN_S, "--inputs", count, "--poison-file", r->poison_file, NULL);
+    r->last = run_look(r);
+}
+
+static void recoveries_print(struct watch *w)
+{
+    int count = watch_recoveries(w);
+    if (count)
+        printf("%d recoveries, p50 %ld ms, p95 %ld ms", count, watch_recovery_ms(w, 0.5),
+               watch_recovery_ms(w, 0.95));
+    else
+        printf("no recovery measured");
 }
 
 static void run_report(struct run *r, uint64_t seed, const struct result *result)
@@ -104,11 +240,27 @@ static void run_report(struct run *r, uint64_t seed, const struct result *result
     const char *last = strrchr(result->out ? result->out : "", '\n');
     for (; last && last > result->out && last[-1] != '\n'; last--)
         ;
-    printf("# %-3s %s: seed %llu, %d strikes, %ld records; recovery p50 %ld ms, p95 %ld ms; %s%s",
-           r->fault->name, r->fault->text, (unsigned long long)seed, r->strikes, r->amount.records,
-           watch_recovery_ms(r->watch, 0.5), watch_recovery_ms(r->watch, 0.95),
-           result->code ? "VIOLATED: " : "", last ? last : "no answer of the checker\n");
+    int words = last ? (int)strcspn(last, "\n") : 0;
+    printf("# %-3s %s: seed %llu, %d strikes, %ld records; ", r->fault->name, r->fault->text,
+           (unsigned long long)seed, r->strikes, r->amount.records);
+    recoveries_print(r->watch);
+    printf("; worker %ld -> %ld MB (peak %ld), %d -> %d descriptors%s; %s%.*s\n", r->first.rss_mb,
+           r->last.rss_mb, r->peak_mb, r->first.descriptors, r->last.descriptors, r->note,
+           result->code ? "VIOLATED: " : "", words ? words : 24, words ? last : "no answer of the checker");
     fflush(stdout);
+}
+
+static void run_judge(struct run *r, const struct result *result)
+{
+    const struct fault *f = r->fault;
+    result_expect(result, 0);
+    if (r->peak_mb > PEAK_MB || r->last.rss_mb > r->first.rss_mb + GROWN_MB)
+        fail_msg("memory is not flat: %ld -> %ld MB, peak %ld", r->first.rss_mb, r->last.rss_mb, r->peak_mb);
+    if (r->last.descriptors > r->first.descriptors + GROWN_DESCRIPTORS)
+        fail_msg("descriptors are not flat: %d -> %d", r->first.descriptors, r->last.descriptors);
+    if (f->resume_ms && watch_recovery_ms(r->watch, 0.95) > f->resume_ms)
+        fail_msg("p95 of recovery is %ld ms, %d are promised", watch_recovery_ms(r->watch, 0.95),
+                 f->resume_ms);
 }
 
 static void torture(void **state)
@@ -120,27 +272,26 @@ static void torture(void **state)
     seed = seed ? seed : SEED;
     run_open(&r, f, seed);
     run_produce(&r);
-    for (; r.strikes < r.amount.strikes; r.strikes++) {
-        long began_ms = now_ms();
-        f->strike(&r);
-        run_revive(&r);
-        if (getenv("TORTURE_VERBOSE"))
-            printf("# %s strike %d: %ld ms, %ld answers seen\n", f->name, r.strikes + 1, now_ms() - began_ms,
-                   watch_answers(r.watch));
-    }
-    assert_int_equal(process_wait(&r.producer, START_MS + (int)(r.amount.records / 10)), 0);
+    run_strikes(&r);
     run_check(&r, &result);
+    if (f->close)
+        f->close(&r);
     run_report(&r, seed, &result);
-    result_expect(&result, 0);
+    run_judge(&r, &result);
     result_free(&result);
-    run_close(&r);
+    run_end(&r);
 }
 
-int main(void)
+/* --list: the names of the faults, one a line. */
+int main(int argc, char **argv)
 {
     const char *only = given("TORTURE_ONLY", "");
     struct CMUnitTest tests[FAULTS];
     size_t count = 0;
+    for (int i = 0; argc > 1 && !strcmp(argv[1], "--list") && i < FAULTS; i++)
+        puts(faults[i].name);
+    if (argc > 1)
+        return 0;
     for (int i = 0; i < FAULTS; i++) {
         char word[16], list[128];
         snprintf(word, sizeof word, " %s ", faults[i].name);

@@ -15,15 +15,18 @@
 
 #include <cmocka.h>
 
-enum { SAMPLES = 65536 };
+enum { SAMPLES = 65536, PARTITIONS_MAX = 64, ASK_MS = 20000 };
 
 struct watch {
     rd_kafka_t *rk;
     pthread_t thread;
     atomic_bool stop;
-    atomic_long answers;
+    atomic_long answers, dead_letters;
+    char dead_letter_topic[128];
     pthread_mutex_t lock;
-    int64_t marked_ms; /* wall clock; 0: no mark waits for its answer */
+    int64_t made_ms[PARTITIONS_MAX]; /* wall clock, of the youngest answer in each partition */
+    int partitions;
+    int64_t marked_ms; /* wall clock; 0: no mark is open */
     long *samples;
     int count;
 };
@@ -35,14 +38,28 @@ static int64_t wall_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Only an answer that was made after the mark ends it: older ones may still be on their way. */
+static bool all_answered(const struct watch *w)
+{
+    for (int i = 0; i < w->partitions; i++)
+        if (w->made_ms[i] <= w->marked_ms)
+            return false;
+    return true;
+}
+
+/* Only an answer that was made after the mark counts: older ones may still be on their way. */
 static void take(struct watch *w, const rd_kafka_message_t *m)
 {
     rd_kafka_timestamp_type_t type;
     int64_t made_ms = rd_kafka_message_timestamp(m, &type);
     atomic_fetch_add(&w->answers, 1);
+    if (!strcmp(rd_kafka_topic_name(m->rkt), w->dead_letter_topic)) {
+        atomic_fetch_add(&w->dead_letters, 1);
+        return;
+    }
     pthread_mutex_lock(&w->lock);
-    if (w->marked_ms && made_ms > w->marked_ms) {
+    if (made_ms > w->made_ms[m->partition])
+        w->made_ms[m->partition] = made_ms;
+    if (w->marked_ms && all_answered(w)) {
         if (w->count < SAMPLES)
             w->samples[w->count++] = (long)(wall_ms() - w->marked_ms);
         w->marked_ms = 0;
@@ -70,31 +87,58 @@ static void set(rd_kafka_conf_t *conf, const char *key, const char *value)
         fail_msg("%s=%s: %s", key, value, text);
 }
 
+static int partitions_of(struct watch *w, const char *name)
+{
+    const struct rd_kafka_metadata *found = NULL;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(w->rk, name, NULL);
+    rd_kafka_resp_err_t err = rd_kafka_metadata(w->rk, 0, topic, &found, ASK_MS);
+    if (err || found->topic_cnt != 1 || found->topics[0].err)
+        fail_msg("watch: %s: %s", name, rd_kafka_err2str(err ? err : found->topics[0].err));
+    int count = found->topics[0].partition_cnt;
+    assert_in_range(count, 1, PARTITIONS_MAX);
+    rd_kafka_metadata_destroy(found);
+    rd_kafka_topic_destroy(topic);
+    return count;
+}
+
+static void assign(struct watch *w, struct stage *s)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+    const char *const words[] = {"predictions", "dead-letters"};
+    char name[128];
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s%s", s->prefix, words[i]);
+        int count = partitions_of(w, name);
+        if (i == 0)
+            w->partitions = count;
+        for (int p = 0; p < count; p++)
+            rd_kafka_topic_partition_list_add(list, name, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    }
+    snprintf(w->dead_letter_topic, sizeof w->dead_letter_topic, "%s", name);
+    assert_int_equal(rd_kafka_assign(w->rk, list), 0);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 struct watch *watch_open(struct stage *s)
 {
     struct watch *w = calloc(1, sizeof *w);
-    char name[128], text[256];
+    char text[256];
     assert_non_null(w);
     assert_non_null(w->samples = calloc(SAMPLES, sizeof *w->samples));
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     set(conf, "bootstrap.servers", s->bootstrap);
-    snprintf(name, sizeof name, "%s.watch", s->group);
-    set(conf, "group.id", name);
+    set(conf, "group.id", "never joined");
     set(conf, "isolation.level", "read_committed");
     set(conf, "auto.offset.reset", "earliest");
     set(conf, "enable.auto.commit", "false");
+    set(conf, "reconnect.backoff.max.ms", "500");
+    set(conf, "fetch.error.backoff.ms", "50");
+    set(conf, "fetch.wait.max.ms", "50");
     set(conf, "log_level", "0");
     if (!(w->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text)))
         fail_msg("watch: %s", text);
     rd_kafka_poll_set_consumer(w->rk);
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(2);
-    const char *const words[] = {"predictions", "dead-letters"};
-    for (int i = 0; i < 2; i++) {
-        snprintf(name, sizeof name, "%s%s", s->prefix, words[i]);
-        rd_kafka_topic_partition_list_add(topics, name, RD_KAFKA_PARTITION_UA);
-    }
-    assert_int_equal(rd_kafka_subscribe(w->rk, topics), 0);
-    rd_kafka_topic_partition_list_destroy(topics);
+    assign(w, s);
     pthread_mutex_init(&w->lock, NULL);
     assert_int_equal(pthread_create(&w->thread, NULL, watch_main, w), 0);
     return w;
@@ -107,8 +151,7 @@ void watch_close(struct watch **wp)
         return;
     w->stop = true;
     pthread_join(w->thread, NULL);
-    rd_kafka_consumer_close(w->rk);
-    rd_kafka_destroy(w->rk);
+    rd_kafka_destroy_flags(w->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     pthread_mutex_destroy(&w->lock);
     free(w->samples);
     free(w);
@@ -118,14 +161,34 @@ void watch_close(struct watch **wp)
 void watch_mark(struct watch *w)
 {
     pthread_mutex_lock(&w->lock);
-    if (!w->marked_ms)
-        w->marked_ms = wall_ms();
+    w->marked_ms = wall_ms();
     pthread_mutex_unlock(&w->lock);
+}
+
+bool watch_is_settled(struct watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool yes = !w->marked_ms;
+    pthread_mutex_unlock(&w->lock);
+    return yes;
 }
 
 long watch_answers(struct watch *w)
 {
     return atomic_load(&w->answers);
+}
+
+long watch_dead_letters(struct watch *w)
+{
+    return atomic_load(&w->dead_letters);
+}
+
+int watch_recoveries(struct watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    int count = w->count;
+    pthread_mutex_unlock(&w->lock);
+    return count;
 }
 
 static int by_size(const void *a, const void *b)

@@ -17,7 +17,7 @@ public final class Checker {
         "metrics", Set.of("group", "job", "state", "timeout"),
         "models", Set.of("group", "model", "versions", "champion", "timeout"),
         "produce", Set.of("group", "topic", "count", "rows", "model", "shape", "dtype", "top-k", "seed", "rate",
-            "id-prefix", "poison-every", "poison-file", "timeout"),
+            "id-prefix", "poison-every", "poison-file", "crash-every", "hurry-file", "timeout"),
         "topic", Set.of("group", "topic", "partitions", "timeout"),
         "prove", Set.of("group", "timeout"));
     private static final Set<String> FLAGS = Set.of("json", "no-offsets");
