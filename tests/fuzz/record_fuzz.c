@@ -92,6 +92,20 @@ static void use_nothing(struct span value)
     (void)value;
 }
 
+/* The frame around a value: nothing is cut off or moved, and only a version that was published passes. */
+static struct span unframed(const struct record_type *t, struct span header, struct span value)
+{
+    struct span payload = {NULL, 0};
+    struct fail why = {.code = E_OK};
+    int rc = record_unframe(value, header, t, &payload, &why);
+    must(rc == -(int)why.code && (rc == 0 || fail_class(why.code) == FAIL_RECORD));
+    if (rc)
+        return (struct span){NULL, 0};
+    must(payload.data == value.data && payload.size == value.size);
+    must(!header.data || (header.size == 1 && header.data[0] == '1'));
+    return payload;
+}
+
 static void try_record(const struct record_type *t, int i, struct span value)
 {
     static void (*const use[])(struct span) = {use_inference,     use_sample,      use_nothing,
@@ -128,9 +142,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int i = data[0] & 7;
     const struct record_type *t = record_type_at(i);
     struct span value = {(const char *)data + 1, size - 1};
-    if (t && data[0] & 8)
+    if (t && data[0] & 8) {
         try_json(t, value);
-    else if (t)
-        try_record(t, i, value);
+    } else if (t && data[0] & 16) { /* a header, as long as the next byte says, then the value */
+        size_t n = value.size ? (unsigned char)value.data[0] % 8 : 0;
+        if (value.size < n + 1)
+            return 0;
+        struct span header = {value.data + 1, n};
+        value = unframed(t, header, (struct span){value.data + 1 + n, value.size - 1 - n});
+        if (value.data)
+            try_record(t, i, value);
+    } else if (t) {
+        unframed(t, (struct span){NULL, 0}, value);
+        try_record(t, i, value); /* the empty one too, which no frame lets through */
+    }
     return 0;
 }
