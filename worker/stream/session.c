@@ -8,7 +8,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
-enum { CLOSE_MS = 3000, DESTROY_MS = 5000, ASK_MS = 5000, POLL_MS = 50 };
+enum { CLOSE_MS = 3000, DESTROY_MS = 5000, LEAVE_MS = 300, ASK_MS = 5000, POLL_MS = 50 };
 enum { REBUILDS = 5, REBUILD_WINDOW_S = 600, FENCES = 3, FENCE_WINDOW_S = 60 };
 
 void session_break(struct session *s, const struct fail *reason)
@@ -322,6 +322,20 @@ static void poll_until_end(struct session *s, struct work *w)
     }
 }
 
+/* A dynamic member of a broken session says that it leaves: else its partitions wait for its session timeout until the next
+ * session, a stranger to the group, gets them. Not longer than LEAVE_MS: the broker may be what broke. */
+static void leave_dynamic(struct session *s)
+{
+    int64_t until_us = now_us() + LEAVE_MS * 1000;
+    if (s->settings->worker_membership != MEMBERSHIP_DYNAMIC || rd_kafka_unsubscribe(s->consumer->rk))
+        return;
+    while (now_us() < until_us) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(s->consumer->rk, POLL_MS);
+        if (m)
+            rd_kafka_message_destroy(m);
+    }
+}
+
 static int session_turn(struct session *s, session_work *run, void *arg, struct fail *why)
 {
     struct work w = {.session = s, .run = run, .arg = arg};
@@ -346,6 +360,8 @@ static int session_turn(struct session *s, session_work *run, void *arg, struct 
         watchdog_arm(s->watchdog, "leaving the group", DESTROY_MS);
         rd_kafka_consumer_close(s->consumer->rk);
         watchdog_disarm(s->watchdog);
+    } else if (!*s->stop) {
+        leave_dynamic(s);
     }
     return session_broken(s, why);
 }

@@ -19,21 +19,14 @@
 #include <unistd.h>
 
 #include "tests/lib/process.h"
+#include "tests/worker/stream/echo.h"
 #include "worker/service/settings.h"
 #include "worker/stream/clock.h"
 
 #undef fail
 #include <cmocka.h>
 
-enum {
-    RECORDS = 60,
-    RECORDS_A_BATCH = 10,
-    PARTITIONS = 2,
-    LIMIT_MS = 60000,
-    SIDE_BY_SIDE = 12,
-    BROKER = 1,
-    MOST = 8
-};
+enum { RECORDS = 60, PARTITIONS = 2, LIMIT_MS = 60000, SIDE_BY_SIDE = 12, BROKER = 1, MOST = 8 };
 
 /* Kafka's numbers of the requests. */
 enum api {
@@ -224,48 +217,6 @@ void rd_kafka_queue_forward(rd_kafka_queue_t *from, rd_kafka_queue_t *to)
         real(from, to);
 }
 
-static int echo(struct batch *b, const struct record *r, struct fail *why)
-{
-    struct span key = {region_copy(&b->mem, r->key.data, r->key.size), r->key.size};
-    struct span value = {region_copy(&b->mem, r->value.data, r->value.size), r->value.size};
-    return batch_derived(b, TOPIC_PREDICTIONS, r, key, value, why);
-}
-
-/* Answers every record with itself; a batch is sealed at RECORDS_A_BATCH or when nothing is left to read. */
-static int echo_work(struct source *src, struct sink *sink, void *arg, struct fail *why)
-{
-    struct batch *b = NULL;
-    struct record r;
-    int rc = 0, taken = 0;
-    (void)arg;
-    while (rc >= 0) {
-        if (!b && (rc = sink_take(sink, &b, why)))
-            break;
-        rc = source_next(src, &r, 20, why);
-        if (rc == SOURCE_CHANGED) {
-            batch_reset(b);
-            taken = 0;
-        } else if (rc == SOURCE_RECORD) {
-            taken++;
-            rc = echo(b, &r, why);
-        }
-        if (rc < 0 || !taken || (taken < RECORDS_A_BATCH && rc != SOURCE_END))
-            continue;
-        taken = 0;
-        b->hurry = true;
-        if ((rc = source_seal(src, b, SEAL_DONE, why)) == SOURCE_CHANGED)
-            batch_reset(b);
-        else if (!rc)
-            rc = sink_put(sink, &b, why);
-    }
-    if (b) {
-        struct fail ignored;
-        batch_reset(b);
-        sink_put(sink, &b, &ignored);
-    }
-    return rc;
-}
-
 static void *session_main(void *arg)
 {
     struct play *p = arg;
@@ -289,8 +240,9 @@ static void cluster_open(struct play *p)
                                "worker.slot=a",
                                "session.timeout.ms=4000",
                                "heartbeat.interval.ms=500",
-                               "transaction.timeout.ms=4000"};
-    NEED(!settings_load(&p->settings, NULL, overrides, 6, &p->why));
+                               "transaction.timeout.ms=4000",
+                               "worker.membership=dynamic"};
+    NEED(!settings_load(&p->settings, NULL, overrides, 7, &p->why));
     NEED(!metrics_open(&p->metrics, &p->why));
     for (enum topic t = 0; t < TOPICS; t++)
         NEED(!rd_kafka_mock_topic_create(p->cluster, topic_full_name(&p->settings, t, topic), PARTITIONS, 1));
