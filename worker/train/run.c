@@ -244,6 +244,16 @@ int run_mark(struct run *r, const struct run_watch *w, struct fail *why)
     return rc || back ? rc : run_publish(r, w, why);
 }
 
+int run_leave(struct run *r, const struct run_watch *w, struct fail *why)
+{
+    struct health_state looked = r->state.health;
+    double largest;
+    int rc = health_weights(r->net, r->room, &largest, why);
+    if (rc || health_checkpoint(&r->settings->health, &looked, largest))
+        return rc;
+    return run_publish(r, w, why);
+}
+
 /* After a step: records, validation at an epoch's end, a checkpoint when due. *done: nothing is left to
  * train. */
 static int step_end(struct run *r, const struct run_watch *w, bool *done, struct fail *why)

@@ -59,6 +59,9 @@ void run_close(struct run **r);
 int run_train(struct run *r, const struct run_watch *w, struct fail *why);
 /* Now, whatever the settings say: a LossMetric of what was trained since the last one, and a checkpoint. */
 int run_mark(struct run *r, const struct run_watch *w, struct fail *why);
+/* The same for a run that is left: where a health rule has something against the weights it does nothing at all, since
+ * whoever goes on would go back to them. */
+int run_leave(struct run *r, const struct run_watch *w, struct fail *why);
 /* The rule that ended the run; -1: none did. */
 int run_stopped_by(const struct run *r);
 

@@ -54,6 +54,10 @@ int task_commit(struct task *k, struct job_checkpoint *c, enum seal how, struct 
         k->last = *c;
         k->committed_ms = monotonic_ms();
     }
+    if (!rc && how == SEAL_UNCHANGED) {
+        struct fail later;     /* whoever needs it finds out */
+        task_batch(k, &later); /* for task_leave: a worker that is asked to stop is given no batch any more */
+    }
     return rc;
 }
 
@@ -166,13 +170,30 @@ static int watch_checkpoint(void *arg, struct run *run, struct fail *why)
     return 0;
 }
 
+/* The worker is asked to stop while the partition is still its own: what was trained since the last checkpoint is not
+ * lost. Nothing is lost either when it comes to nothing: the last checkpoint stands. */
+static void task_leave(struct task *k, struct run *run)
+{
+    struct fail why;
+    bool ours = source_position(k->t->src, k->from->partition) != SOURCE_NOT_OURS;
+    if (!ours || !k->pending || run_state(run)->step <= k->last.step)
+        return;
+    if (run_leave(run, &k->watch, &why))
+        log_event(LOG_WARN, "no last checkpoint", "job", k->job->job_id, "text", why.text, NULL);
+    else if (k->last.step == run_state(run)->step)
+        log_event(LOG_INFO, "job left at a checkpoint", "job", k->job->job_id, "step",
+                  log_text("%lld", (long long)k->last.step), NULL);
+}
+
 static int watch_between(void *arg, struct run *run, struct fail *why)
 {
     struct task *k = arg;
     int64_t every_ms = k->t->settings->training_metrics_every_ms;
-    if (source_changed(k->t->src))
+    if (source_changed(k->t->src)) {
+        task_leave(k, run);
         return fail(why, E_INTERRUPTED,
                     "the job's partition belongs to someone else now, or the worker stops");
+    }
     int rc = task_control(k, why);
     if (rc || k->stop)
         return rc ? rc : fail(why, E_INTERRUPTED, "stopped by request");

@@ -33,7 +33,8 @@ struct memory {
     int64_t committed[MEMORY_PARTITIONS]; /* of the jobs topic */
     int calls, kill_at;                   /* the call at which the worker dies; 0: never */
     bool dead, dropped;
-    int taken; /* batches out of the pool */
+    bool stopping; /* asked to stop: no record and no batch is given any more, what is sealed is committed */
+    int taken;     /* batches out of the pool */
     struct source source;
     struct sink sink;
     int32_t partition; /* the one that the source reads */
@@ -216,7 +217,7 @@ static int memory_next(struct source *src, struct record *out, int timeout_ms, s
     (void)src, (void)timeout_ms;
     memory_call();
     const struct memory_record *r = memory_at(TOPIC_JOBS, memory->partition, memory->next);
-    if (memory->dead || !r)
+    if (memory->dead || memory->stopping || !r)
         return fail(why, E_INTERRUPTED, "the end");
     memory_record_out(TOPIC_JOBS, r, out);
     memory->handed = *out;
@@ -240,12 +241,14 @@ static bool memory_changed(struct source *src)
 {
     (void)src;
     memory_call();
-    return memory->dead;
+    return memory->dead || memory->stopping;
 }
 
 static int64_t memory_position(struct source *src, int32_t partition)
 {
     (void)src;
+    if (memory->dead) /* who is dead owns nothing */
+        return SOURCE_NOT_OURS;
     return partition == memory->partition ? memory->next
            : partition == memory->also    ? memory->committed[partition]
                                           : SOURCE_NOT_OURS;
@@ -254,7 +257,7 @@ static int64_t memory_position(struct source *src, int32_t partition)
 static int memory_take(struct sink *sink, struct batch **out, struct fail *why)
 {
     (void)sink;
-    if (memory->dead)
+    if (memory->dead || memory->stopping)
         return fail(why, E_INTERRUPTED, "the end");
     memory->taken++;
     *out = calloc(1, sizeof **out);

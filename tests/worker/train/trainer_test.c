@@ -231,6 +231,47 @@ static void stop_while_it_runs(void **state)
     stage_close(s);
 }
 
+static void stop_worker_later(struct memory *m)
+{
+    m->stopping |= m->calls == 60;
+}
+
+/* A worker that is asked to stop leaves its job at the step it has reached, not at the last epoch's end; the next one goes
+ * on from there to the same weights. */
+static void a_job_is_left_where_it_stands(void **state)
+{
+    (void)state;
+    struct outcome whole, o;
+    struct training_job job;
+    struct region mem = {0};
+    struct job_checkpoint c = {0};
+    struct fail why;
+    for (int stopped = 0; stopped < 2; stopped++) {
+        struct stage *s = stage_open(1);
+        job = job_make("j1");
+        job.checkpoint_every = 0; /* an epoch: 16 steps */
+        submit(&job);
+        s->m.on_call = stopped ? stop_worker_later : NULL;
+        life(s, 0);
+        if (stopped) {
+            const struct memory_topic *t = &s->m.topics[TOPIC_CHECKPOINTS];
+            assert_int_equal(job_checkpoint_decode(&c, t->records[t->count - 1].value, &mem, &why), 0);
+            assert_int_equal(c.state, JOB_TRAINING);
+            assert_int_equal(s->m.committed[0], 0); /* the job's record is the next one's */
+            assert_true(c.step > 0 && c.step % 16 != 0);
+            s->m.stopping = false;
+            life(s, 0);
+        }
+        outcome_of("j1", stopped ? &o : &whole);
+        stage_close(s);
+    }
+    assert_int_equal(o.completed, 1);
+    assert_int_equal(o.created, 1);
+    assert_string_equal(o.sha256, whole.sha256);
+    assert_true(o.metrics >= whole.metrics); /* one more, of the step it was left at */
+    region_free(&mem);
+}
+
 static void import_while_it_runs(void **state)
 {
     (void)state;
@@ -386,6 +427,7 @@ int main(void)
         cmocka_unit_test(the_same_job_twice),
         cmocka_unit_test(the_better_becomes_champion),
         cmocka_unit_test(stop_while_it_runs),
+        cmocka_unit_test(a_job_is_left_where_it_stands),
         cmocka_unit_test(import_while_it_runs),
         cmocka_unit_test(import_into_another_partition),
         cmocka_unit_test(import_when_idle),
