@@ -140,7 +140,7 @@ static bool settled(void *run)
 {
     struct run *r = run;
     run_revive(r);
-    return watch_is_settled(r->watch);
+    return watch_is_settled(r->watch) || watch_answers(r->watch) >= r->amount.records; /* no more can come */
 }
 
 void run_recover(struct run *r)

@@ -131,11 +131,24 @@ void inflight_arm(struct inflight *f)
 
 /* ---- the batch at hand ---- */
 
+bool inflight_is_suspect(const struct inflight *f, const struct record *r)
+{
+    const struct notes *n = f ? f->notes : NULL;
+    for (int64_t i = 0; n && i < n->suspect_count; i++) {
+        const struct range *s = &n->suspects[i];
+        if (s->partition == r->partition && s->first <= r->offset && r->offset <= s->last)
+            return true;
+    }
+    return n && n->suspect_count == RANGES; /* those without a range may be any */
+}
+
 void inflight_add(struct inflight *f, const struct record *r)
 {
     if (!f)
         return;
     struct notes *n = f->notes;
+    if (f->batch_limit == INT_MAX && inflight_is_suspect(f, r) && n->limit < INT_MAX)
+        f->batch_limit = (int)n->limit;
     n->flight_records++;
     for (int64_t i = 0; i < n->flight_count; i++)
         if (n->flight[i].partition == r->partition) {
@@ -156,24 +169,9 @@ void inflight_clear(struct inflight *f)
     f->batch_limit = INT_MAX;
 }
 
-/* True while a suspect of a partition that is ours has not been handed out. */
-static bool is_ahead(const struct range *s, struct source *src)
+int inflight_limit(const struct inflight *f)
 {
-    int64_t position = source_position(src, (int32_t)s->partition);
-    return position != SOURCE_NOT_OURS && position <= s->last;
-}
-
-int inflight_limit(struct inflight *f, struct source *src)
-{
-    if (!f)
-        return INT_MAX;
-    const struct notes *n = f->notes;
-    for (int64_t i = 0; f->batch_limit == INT_MAX && i < n->suspect_count; i++)
-        if (is_ahead(&n->suspects[i], src) ||
-            (n->flight_records &&
-             source_position(src, (int32_t)n->suspects[i].partition) == n->suspects[i].last + 1))
-            f->batch_limit = n->limit < INT_MAX ? (int)n->limit : INT_MAX;
-    return f->batch_limit;
+    return f ? f->batch_limit : INT_MAX;
 }
 
 bool inflight_is_careful(const struct inflight *f)

@@ -39,6 +39,8 @@ struct runner {
     struct model_metrics *unknown; /* counts records that name no model */
     struct model_metrics *model;   /* of the record at hand */
     struct inflight *inflight;
+    struct record held; /* a suspect that begins the next batch */
+    bool is_held;
     struct hook hook;
     int64_t spent_us; /* waiting and computing while the record at hand was taken: not decoding */
 };
@@ -248,25 +250,48 @@ static void drop(struct runner *r)
     r->first = r->last = NULL;
     r->records = 0;
     r->rows = 0;
+    r->is_held = false; /* it comes again */
 }
 
 static bool is_full(const struct runner *r)
 {
     return r->rows >= r->settings->batch_max_rows ||
            (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes / BATCHES_OF_BYTES ||
-           r->records >= inflight_limit(r->inflight, r->src) || router_is_full(r->router);
+           r->records >= inflight_limit(r->inflight) || router_is_full(r->router);
+}
+
+/* A suspect shares no batch with records that were there before it: it is kept, and the batch is complete without it. */
+static bool hold(struct runner *r, const struct record *record)
+{
+    if (!r->records || inflight_is_careful(r->inflight) || !inflight_is_suspect(r->inflight, record))
+        return false;
+    r->held = *record; /* borrowed until the next source_next */
+    return r->is_held = true;
+}
+
+static int take_held(struct runner *r, struct fail *why)
+{
+    if (!r->is_held)
+        return 0;
+    r->is_held = false;
+    return take(r, &r->held, why);
 }
 
 /* Reads until the batch is complete. SOURCE_CHANGED: it was dropped. */
 static int gather(struct runner *r, struct fail *why)
 {
     int64_t delay_us = r->settings->commit_max_delay_ms * 1000;
+    int held = take_held(r, why);
+    if (held)
+        return held;
     while (!is_full(r)) {
         struct record record;
         int64_t left_us = r->records ? r->began_us + delay_us - now_us() : IDLE_MS * 1000;
         if (left_us <= 0)
             return 0;
         int rc = source_next(r->src, &record, (int)((left_us + 999) / 1000), why);
+        if (rc == SOURCE_RECORD && hold(r, &record))
+            return 0;
         if (rc == SOURCE_RECORD)
             rc = take(r, &record, why);
         else if (rc == SOURCE_END) {
@@ -281,12 +306,12 @@ static int gather(struct runner *r, struct fail *why)
     return 0;
 }
 
-/* While a crash is narrowed down every batch is committed before the next begins, so that the next process finds the suspects
- * ahead of it and nothing else. */
+/* Before a batch with suspects begins, and behind it, everything is committed: should it crash, nothing else is done again.
+ * With a suspect kept back the source stands behind it already, which clears it of nothing. */
 static int pass_suspects(struct runner *r, struct fail *why)
 {
     int rc = sink_wait(r->sink, why);
-    if (!rc)
+    if (!rc && !r->is_held)
         inflight_passed(r->inflight, r->src);
     return rc == -E_ABORT ? 0 : rc; /* an abort: the source will say so and the suspects come again */
 }
@@ -300,10 +325,10 @@ static int seal(struct runner *r, struct fail *why)
         rc = answer_finish(a, r->batch, &r->scratch, r->settings->worker_slot, why);
     histogram_observe(HISTOGRAM(r, encode_us), now_us() - began_us);
     if (!rc)
-        rc = source_seal(r->src, r->batch, SEAL_DONE, why);
+        rc = source_seal(r->src, r->batch, r->is_held ? SEAL_UNCHANGED : SEAL_DONE, why);
     if (rc)
         return rc;
-    bool careful = inflight_is_careful(r->inflight);
+    bool careful = r->is_held || inflight_is_careful(r->inflight);
     r->batch->hurry |= careful;
     inflight_clear(r->inflight);
     r->first = r->last = NULL;

@@ -36,6 +36,17 @@ static struct standing standing_at(int64_t zero, int64_t one)
     return (struct standing){{&ops}, {zero, one, SOURCE_NOT_OURS, SOURCE_NOT_OURS}};
 }
 
+/* The limit of a batch that begins with this record. */
+static int limit_at(struct inflight *f, int32_t partition, int64_t offset)
+{
+    inflight_clear(f);
+    inflight_add(f, &(struct record){.partition = partition, .offset = offset});
+    int limit = inflight_limit(f);
+    assert_true(inflight_is_careful(f) == (limit < INT_MAX));
+    inflight_clear(f);
+    return limit;
+}
+
 static struct inflight *reopen(const char *folder)
 {
     struct inflight *f = NULL;
@@ -74,14 +85,12 @@ static void die(const char *folder, int number, int32_t partition, int64_t first
 
 static void a_fresh_file_suspects_nobody(void **state)
 {
-    struct standing src = standing_at(0, 0);
     struct inflight *f = reopen(*state);
-    assert_int_equal(inflight_limit(f, &src.base), INT_MAX);
-    assert_false(inflight_is_careful(f));
+    assert_int_equal(limit_at(f, 0, 0), INT_MAX);
     inflight_close(&f);
     die(*state, 0, 0, 10, 5, 0);
     f = reopen(*state);
-    assert_int_equal(inflight_limit(f, &src.base), INT_MAX);
+    assert_int_equal(limit_at(f, 0, 12), INT_MAX);
     inflight_close(&f);
 }
 
@@ -93,11 +102,10 @@ static void only_crash_signals_count(void **state)
     } signals[] = {{SIGKILL, false}, {SIGTERM, false}, {SIGINT, false}, {SIGSEGV, true},
                    {SIGBUS, true},   {SIGFPE, true},   {SIGILL, true},  {SIGABRT, true}};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct standing src = standing_at(10, 0);
         unlink(folder_path(*state, "inflight"));
         die(*state, signals[i].number, 0, 10, 8, 0);
         struct inflight *f = reopen(*state);
-        assert_int_equal(inflight_limit(f, &src.base), signals[i].counts ? 4 : INT_MAX);
+        assert_int_equal(limit_at(f, 0, 10), signals[i].counts ? 4 : INT_MAX);
         inflight_close(&f);
     }
 }
@@ -109,34 +117,33 @@ static void suspects_stay_until_they_are_passed(void **state)
     die(*state, SIGSEGV, 0, 10, 7, 3);
     die(*state, SIGKILL, 0, 10, 1, 0);
     struct inflight *f = reopen(*state);
-    struct standing before = standing_at(3, 0), elsewhere = standing_at(SOURCE_NOT_OURS, SOURCE_NOT_OURS),
-                    half = standing_at(17, 502), behind = standing_at(17, 503);
-    assert_int_equal(inflight_limit(f, &elsewhere.base), INT_MAX);
-    assert_int_equal(inflight_limit(f, &before.base), 5);
-    assert_true(inflight_is_careful(f));
-    inflight_clear(f);
+    struct standing elsewhere = standing_at(SOURCE_NOT_OURS, SOURCE_NOT_OURS), half = standing_at(17, 502),
+                    behind = standing_at(17, 503);
+    assert_int_equal(limit_at(f, 0, 10), 5);
     inflight_passed(f, &elsewhere.base); /* nothing is known of partitions that are not ours */
-    assert_int_equal(inflight_limit(f, &before.base), 5);
-    inflight_clear(f);
+    assert_int_equal(limit_at(f, 0, 10), 5);
     inflight_passed(f, &half.base);
-    assert_int_equal(inflight_limit(f, &half.base), 5);
-    inflight_clear(f);
+    assert_int_equal(limit_at(f, 0, 10), INT_MAX);
+    assert_int_equal(limit_at(f, 1, 502), 5);
     inflight_passed(f, &behind.base);
-    assert_int_equal(inflight_limit(f, &before.base), INT_MAX);
+    assert_int_equal(limit_at(f, 1, 502), INT_MAX);
     inflight_close(&f);
 }
 
-/* The last suspect is in the batch already when its partition has just become ours. */
-static void a_batch_that_holds_a_suspect_stays_small(void **state)
+/* Neighbours are not held up; a batch that a suspect has begun stays small whatever joins it. */
+static void only_batches_with_suspects_stay_small(void **state)
 {
     unlink(folder_path(*state, "inflight"));
-    die(*state, SIGSEGV, 0, 10, 1, 0);
+    die(*state, SIGSEGV, 0, 10, 4, 0);
     struct inflight *f = reopen(*state);
-    struct standing src = standing_at(11, 0);
-    add(f, 0, 10, 1);
-    assert_int_equal(inflight_limit(f, &src.base), 1);
-    src.position[0] = 12;
-    assert_int_equal(inflight_limit(f, &src.base), 1); /* for as long as the batch lasts */
+    static const int64_t others[] = {9, 14};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(limit_at(f, 0, others[i]), INT_MAX);
+    assert_int_equal(limit_at(f, 1, 11), INT_MAX);
+    for (int64_t offset = 10; offset < 14; offset++)
+        assert_int_equal(limit_at(f, 0, offset), 2);
+    add(f, 0, 13, 2);
+    assert_int_equal(inflight_limit(f), 2);
     inflight_close(&f);
 }
 
@@ -170,14 +177,13 @@ static void two_crashes_alone_condemn(void **state)
 
 static void what_is_not_ours_is_begun_anew(void **state)
 {
-    struct standing src = standing_at(0, 0);
     char noise[70000];
     for (size_t i = 0; i < sizeof noise; i++)
         noise[i] = (char)(i * 151 + 77);
     for (size_t n = 0; n <= sizeof noise; n += 17500) {
         folder_write(folder_path(*state, "inflight"), noise, n);
         struct inflight *f = reopen(*state);
-        assert_int_equal(inflight_limit(f, &src.base), INT_MAX);
+        assert_int_equal(limit_at(f, 0, 0), INT_MAX);
         inflight_close(&f);
     }
     struct inflight *f = NULL;
@@ -188,7 +194,6 @@ static void what_is_not_ours_is_begun_anew(void **state)
 
 static void more_partitions_than_room_are_counted(void **state)
 {
-    struct standing src = standing_at(0, 0);
     unlink(folder_path(*state, "inflight"));
     int status;
     pid_t pid = fork();
@@ -202,7 +207,8 @@ static void more_partitions_than_room_are_counted(void **state)
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     struct inflight *f = reopen(*state);
-    assert_int_equal(inflight_limit(f, &src.base), 1000);
+    assert_int_equal(limit_at(f, 0, 7), 1000);
+    assert_int_equal(limit_at(f, 1999, 7), 1000); /* it was not noted: then all are suspects */
     inflight_close(&f);
 }
 
@@ -214,9 +220,10 @@ static void nothing_is_noted(void **state)
     inflight_add(NULL, &r);
     inflight_clear(NULL);
     inflight_passed(NULL, NULL);
-    assert_int_equal(inflight_limit(NULL, NULL), INT_MAX);
+    assert_int_equal(inflight_limit(NULL), INT_MAX);
     assert_int_equal(inflight_condemned(NULL, &r), 0);
     assert_false(inflight_is_careful(NULL));
+    assert_false(inflight_is_suspect(NULL, &r));
 }
 
 /* A note that found the disk full would be a SIGBUS, blamed on the record at hand. */
@@ -236,7 +243,7 @@ int main(void)
         cmocka_unit_test(a_fresh_file_suspects_nobody),
         cmocka_unit_test(only_crash_signals_count),
         cmocka_unit_test(suspects_stay_until_they_are_passed),
-        cmocka_unit_test(a_batch_that_holds_a_suspect_stays_small),
+        cmocka_unit_test(only_batches_with_suspects_stay_small),
         cmocka_unit_test(two_crashes_alone_condemn),
         cmocka_unit_test(what_is_not_ours_is_begun_anew),
         cmocka_unit_test(more_partitions_than_room_are_counted),

@@ -36,6 +36,7 @@ struct line {
     struct sink sink;
     struct record in[LINE_MOST];
     int count, next, sealed_to;
+    int seals[LINE_MOST], seal_count; /* sealed_to of each batch */
     struct line_output out[LINE_MOST];
     int out_count;
     struct batch batch;
@@ -108,8 +109,10 @@ static int line_next(struct source *src, struct record *out, int timeout_ms, str
 
 static int line_seal(struct source *src, struct batch *b, enum seal how, struct fail *why)
 {
-    (void)src, (void)b, (void)how, (void)why;
-    line->sealed_to = line->next;
+    (void)src, (void)b, (void)why;
+    line->sealed_to = how == SEAL_UNCHANGED ? line->next - 1 : line->next;
+    if (line->seal_count < LINE_MOST)
+        line->seals[line->seal_count++] = line->sealed_to;
     return 0;
 }
 

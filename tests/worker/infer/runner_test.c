@@ -578,7 +578,7 @@ static void waiting_ends_when_the_partition_goes(void **state)
 
 /* ---- crashes ---- */
 
-enum { RECORDS = 64 };
+enum { RECORDS = 64, SUSPECT = 37 };
 
 static void add_request(struct line *l, const char *key, const char *model)
 {
@@ -664,6 +664,40 @@ static void a_record_that_crashes_the_process_is_found(void **state)
     munmap(topic, sizeof *topic);
 }
 
+/* One suspect among many records: it is alone in its batch, the others go by in batches of their own size. */
+static void neighbours_of_a_suspect_are_not_held_up(void **state)
+{
+    static const int expected[] = {SUSPECT, SUSPECT + 1, RECORDS};
+    struct line l;
+    struct fail why = {0};
+    char key[16];
+    int status;
+    unlink(folder_path(*state, "inflight"));
+    line_open(&l, *state, "");
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        add_request(&l, key, "tiny");
+    }
+    line_must(inflight_open(&l.inflight, folder_path(*state, "inflight"), &why), &why);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        inflight_arm(l.inflight);
+        inflight_add(l.inflight, &l.in[SUSPECT]);
+        raise(SIGSEGV);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WTERMSIG(status), SIGSEGV);
+    inflight_close(&l.inflight);
+    line_must(inflight_open(&l.inflight, folder_path(*state, "inflight"), &why), &why);
+    line_must(line_run(&l, &why), &why);
+    assert_int_equal(l.seal_count, 3);
+    assert_memory_equal(l.seals, expected, sizeof expected);
+    assert_int_equal(l.out_count, RECORDS);
+    inflight_close(&l.inflight);
+    line_close(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -679,6 +713,7 @@ int main(void)
         cmocka_unit_test(an_unknown_model_is_waited_for),
         cmocka_unit_test(waiting_ends_when_the_partition_goes),
         cmocka_unit_test(a_record_that_crashes_the_process_is_found),
+        cmocka_unit_test(neighbours_of_a_suspect_are_not_held_up),
     };
     log_open(LOG_TEXT, LOG_ERROR);
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
