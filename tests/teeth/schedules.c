@@ -22,6 +22,7 @@ enum {
     START_MS = 60000,
     DRAIN_MS = 150000,
     CHECK_S = 3,
+    ENDED_S = 60,
     ASK_MS = 2000,
     PARTITIONS = 4,
     SESSION_MS = 6000,
@@ -281,7 +282,7 @@ void schedule_powerloss(struct result *checked)
         trainer_start(&s, &worker, config);
     }
     assert_true(wait_until(has_job_ended, &worker, START_MS));
-    stage_checker(&s, checked, CHECK_S, "metrics", "--job", id, "--state", "COMPLETED", NULL);
+    stage_checker(&s, checked, ENDED_S, "metrics", "--job", id, "--state", "COMPLETED", NULL);
     process_kill(&worker);
 }
 
