@@ -24,6 +24,16 @@ struct call {
     int64_t first_row;   /* row 0's place in the optimiser step */
 };
 
+/* One row of inverted_residual as calls of conv, for backends that do one after the other. */
+struct three_convs {
+    struct geometry g[3];
+    struct call call[3];
+    int count; /* two without a projection */
+};
+/* scratch: three_convs_scratch(c->g) elements for what lies between. `three` holds what its calls point to. */
+void three_convs(struct three_convs *three, const struct call *c, int64_t n, void *scratch, size_t element);
+size_t three_convs_scratch(const struct geometry *g);
+
 /* Work of a kernel falls into items that may be computed in any order and by any thread with the same bits:
  * rows, except in sums over rows, where it is slices of fixed size of what is summed into. */
 struct kernel {

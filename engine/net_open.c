@@ -192,6 +192,8 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
     plan_choose(plan, net->be);
     if (net->be->ops->joins)
         plan_join_pools(plan);
+    if (net->be->ops->joins && !training && lanes > 1)
+        plan_join_inverted(plan);
     rc = plan->starved ? fail(why, E_MEMORY, "no memory for a plan")
                        : plan_check(plan, net->be, net->graph, why);
     if (rc)

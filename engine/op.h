@@ -8,7 +8,7 @@
 #include "engine/nest.h"
 #include "engine/tensor.h"
 
-enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
+enum { OP_OUT = 4, OP_IN = 8, LOSS_SUMS = 4 };
 
 /*    name           text             outputs     inputs */
 #define OP_TABLE(X)                                                                                     \
@@ -18,6 +18,7 @@ enum { OP_OUT = 4, OP_IN = 6, LOSS_SUMS = 4 };
     X(WINOGRAD, "winograd")           /* y              x w [b] [residual] (a conv by another way) */   \
     X(WINOGRAD_DX, "winograd_dx")     /* dx             dy w */                                         \
     X(WINOGRAD_DW, "winograd_dw")     /* dw [db]        dy x */                                         \
+    X(INVERTED, "inverted_residual")  /* y              x w [b] wd [bd] [wp] [bp] [residual] */         \
     X(DENSE, "dense")                 /* y              x w [b] [residual] */                           \
     X(DENSE_DX, "dense_dx")           /* dx             dy w */                                         \
     X(DENSE_DW, "dense_dw")           /* dw [db]        dy x */                                         \
@@ -153,6 +154,17 @@ struct window {
                  * without a residual */
 };
 
+/* Three convolutions one behind another: one without groups, a depthwise one, and one of one tap at stride 1. Without wp
+ * the last is not there (project.K 0), and what would follow it follows the depthwise one. g.window is the first. */
+enum { DEPTHWISE_TAPS = 64 }; /* at most */
+struct inverted_residual {
+    struct window window;
+    struct map expanded; /* applied to the first's results */
+    struct window depth;
+    struct map filtered; /* applied to the depthwise one's, where it is not the last */
+    struct window project;
+};
+
 /* Batch norm: a row is [channels][inner]. Its mean and var are the running ones, stats those of the micro-batch:
  * [2][channels], mean and 1 / sqrt(variance + epsilon). The residual is added before the function. */
 struct norm {
@@ -179,7 +191,8 @@ struct update {
 struct geometry {
     union {
         struct window window; /* conv*, maxpool*, avgpool* */
-        struct norm norm;     /* batchnorm* */
+        struct inverted_residual inverted;
+        struct norm norm; /* batchnorm* */
         struct {
             int64_t in, out;
         } dense;

@@ -97,7 +97,8 @@ void plan_join(struct plan *p); /* plan_join.c */
 void plan_alias_copies(struct plan *p);
 void plan_choose(struct plan *p, const struct backend *be); /* Winograd or direct; needs rows */
 void plan_join_pools(struct plan *p);                       /* plan_join.c */
-void plan_segment(struct plan *p, bool shards);             /* false: every step takes all rows */
+void plan_join_inverted(struct plan *p);
+void plan_segment(struct plan *p, bool shards); /* false: every step takes all rows */
 int plan_place(struct plan *p, struct fail *why);
 
 void plan_keep(struct plan *p, const bool *keep);    /* takes out the steps for which it is false */

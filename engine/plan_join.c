@@ -2,6 +2,7 @@
  * residual that is added to their result and the function applied to that; batch norm's backward takes the function's; a
  * convolution keeps the largest of 2x2 results. A value that anything else reads stays. The other passes are plan.c. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/plan.h"
 
@@ -131,6 +132,83 @@ void plan_join(struct plan *p)
     for (int i = p->forward; i < p->count; i++)
         if (p->steps[i].op == OP_MAP_BACK && !p->steps[i].add)
             join_backward(p, keep, i);
+    plan_keep(p, keep);
+    free(keep);
+}
+
+/* ---- inverted residuals ---- */
+
+/* A convolution that costs nothing more row by row: it reads no row twice, or few channels. */
+static bool expands(const struct step *s)
+{
+    const struct window *win = &s->g.window;
+    return s->op == OP_CONV && !s->add && !s->in[3].id && !win->halve && win->groups == 1 &&
+           ((win->R == 1 && !win->pad_top && !win->pad_bottom) || win->C <= 4);
+}
+
+static bool is_depthwise(const struct step *s)
+{
+    const struct window *win = &s->g.window;
+    return s->op == OP_CONV && !win->halve && win->groups == win->C && win->K == win->C &&
+           win->R * win->S <= DEPTHWISE_TAPS;
+}
+
+static bool projects(const struct step *s)
+{
+    const struct window *win = &s->g.window;
+    return s->op == OP_CONV && !win->halve && win->groups == 1 && win->R == 1 && win->S == 1 &&
+           win->stride_h == 1 && win->stride_w == 1 && !win->pad_top && !win->pad_left && win->P == win->H &&
+           win->Q == win->W;
+}
+
+/* Whether the step that alone reads what step i writes is one of `kind`; where, or -1. */
+static int followed(const struct plan *p, int i, bool (*kind)(const struct step *s))
+{
+    int at = only_reader(p, plan_root(p, p->steps[i].out[0]), i + 1, p->forward);
+    return at >= 0 && kind(&p->steps[at]) ? at : -1;
+}
+
+/* Step `last` does what steps i, depth and itself (or depth itself, where nothing projects) did. */
+static void join_inverted(struct plan *p, bool *keep, int i, int depth, int last)
+{
+    const struct step first = p->steps[i], second = p->steps[depth];
+    struct step *s = &p->steps[last];
+    struct step third = *s;
+    s->op = OP_INVERTED;
+    s->g.inverted = (struct inverted_residual){
+        .window = first.g.window, .expanded = first.g.map, .depth = second.g.window};
+    memset(s->in, 0, sizeof s->in);
+    memcpy(s->in, first.in, 3 * sizeof *s->in);
+    s->in[3] = second.in[1];
+    s->in[4] = second.in[2];
+    s->in[7] = third.in[3]; /* the last one's residual */
+    drop(p, keep, i);
+    if (last == depth)
+        return;
+    s->g.inverted.filtered = second.g.map;
+    s->g.inverted.project = third.g.window;
+    s->in[5] = third.in[1];
+    s->in[6] = third.in[2];
+    drop(p, keep, depth);
+}
+
+void plan_join_inverted(struct plan *p)
+{
+    bool *keep = malloc((size_t)p->count + 1);
+    if (!keep) {
+        p->starved = true;
+        return;
+    }
+    for (int i = 0; i < p->count; i++)
+        keep[i] = true;
+    for (int i = 0; i < p->forward; i++) {
+        int depth = keep[i] && expands(&p->steps[i]) ? followed(p, i, is_depthwise) : -1;
+        if (depth < 0)
+            continue;
+        const struct step *s = &p->steps[depth];
+        int last = s->add || s->in[3].id ? -1 : followed(p, depth, projects);
+        join_inverted(p, keep, i, depth, last < 0 ? depth : last);
+    }
     plan_keep(p, keep);
     free(keep);
 }

@@ -23,6 +23,9 @@ double plan_step_flops(const struct step *s)
     case OP_WINOGRAD_DX:
     case OP_WINOGRAD_DW:
         return window_flops(&s->g.window);
+    case OP_INVERTED:
+        return window_flops(&s->g.window) + window_flops(&s->g.inverted.depth) +
+               (s->in[5].id ? window_flops(&s->g.inverted.project) : 0);
     case OP_DENSE:
     case OP_DENSE_DX:
     case OP_DENSE_DW:
@@ -89,7 +92,8 @@ static void kernel_text(const struct step *s, char *out, size_t size)
 {
     bool alone = s->op == OP_MAP || s->op == OP_MAP_BACK, mapped = s->g.map.fn != MAP_IDENTITY;
     bool conv = s->op == OP_CONV || s->op == OP_WINOGRAD || s->op == OP_DENSE;
-    snprintf(out, size, "%s%s%s%s", op_name(s->op), conv && s->in[3].id ? " + residual" : "",
+    snprintf(out, size, "%s%s%s%s", op_name(s->op),
+             (conv && s->in[3].id) || (s->op == OP_INVERTED && s->in[7].id) ? " + residual" : "",
              !mapped ? ""
              : alone ? " "
                      : " + ",
@@ -203,6 +207,11 @@ static void list_window(const struct window *w, FILE *out)
         w->pad_right, w->dilation_h, w->dilation_w, w->groups, w->count_padding ? ", counted" : "");
 }
 
+static void list_map(const struct map *map, FILE *out)
+{
+    fprintf(out, ", map %d %a %a", map->fn, (double)map->a, (double)map->b);
+}
+
 void plan_list(const struct plan *p, const struct graph *g, FILE *out)
 {
     for (int i = 0; i < p->count; i++) {
@@ -213,6 +222,13 @@ void plan_list(const struct plan *p, const struct graph *g, FILE *out)
         list_values(p, s->in, OP_IN, out);
         if (plan_step_flops(s) > 0 && s->op != OP_DENSE && s->op != OP_DENSE_DX && s->op != OP_DENSE_DW)
             list_window(&s->g.window, out);
-        fprintf(out, ", map %d %a %a\n", s->g.map.fn, (double)s->g.map.a, (double)s->g.map.b);
+        if (s->op == OP_INVERTED) {
+            list_map(&s->g.inverted.expanded, out);
+            list_window(&s->g.inverted.depth, out);
+            list_map(&s->g.inverted.filtered, out);
+            list_window(&s->g.inverted.project, out);
+        }
+        list_map(&s->g.map, out);
+        fputc('\n', out);
     }
 }

@@ -157,6 +157,34 @@ CPU_KERNEL(cpu_conv)
     }
 }
 
+static size_t between_floats(const struct geometry *g)
+{
+    return (three_convs_scratch(g) + LANES - 1) / LANES * LANES;
+}
+
+CPU_KERNEL(cpu_inverted)
+{
+    struct three_convs three;
+    float *between = scratch, *rest = between + between_floats(c->g);
+    for (int64_t n = begin; n < end; n++) {
+        three_convs(&three, c, n, between, sizeof *between);
+        for (int i = 0; i < three.count; i++)
+            cpu_conv(&three.call[i], 0, 1, rest);
+    }
+}
+
+size_t cpu_inverted_scratch(const struct geometry *g)
+{
+    const struct window *windows[] = {&g->inverted.window, &g->inverted.depth, &g->inverted.project};
+    size_t most = 0;
+    for (int i = 0; i < 3; i++) {
+        struct geometry one = {.window = *windows[i]};
+        size_t bytes = windows[i]->K ? cpu_conv_forward_scratch(&one) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return between_floats(g) * sizeof(float) + most;
+}
+
 /* col = w^T dy, then back into the image */
 CPU_KERNEL(cpu_conv_dx)
 {

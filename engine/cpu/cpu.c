@@ -27,6 +27,7 @@ static const struct kernel kernels[OPS] = {
     [OP_CONV] = {cpu_conv, NULL, cpu_conv_forward_scratch},
     [OP_CONV_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
     [OP_CONV_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},
+    [OP_INVERTED] = {cpu_inverted, NULL, cpu_inverted_scratch},
     [OP_WINOGRAD] = {cpu_conv, NULL, cpu_conv_forward_scratch}, /* one lane knows one way */
     [OP_WINOGRAD_DX] = {cpu_conv_dx, NULL, cpu_conv_scratch},
     [OP_WINOGRAD_DW] = {cpu_conv_dw, cpu_conv_slices, cpu_conv_scratch},

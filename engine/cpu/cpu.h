@@ -9,6 +9,7 @@ extern const struct backend_ops cpu_backend, cpu1_backend;
 #define CPU_KERNEL(name) void name(const struct call *c, int64_t begin, int64_t end, void *scratch)
 
 CPU_KERNEL(cpu_conv);
+CPU_KERNEL(cpu_inverted);
 CPU_KERNEL(cpu_conv_dx);
 CPU_KERNEL(cpu_conv_dw);
 CPU_KERNEL(cpu_dense);
@@ -48,6 +49,7 @@ int64_t cpu_zip_slices(const struct call *c);
 size_t cpu_lrn_back_scratch(const struct geometry *g);
 size_t cpu_conv_scratch(const struct geometry *g);
 size_t cpu_conv_forward_scratch(const struct geometry *g);
+size_t cpu_inverted_scratch(const struct geometry *g);
 size_t cpu_dense_scratch(const struct geometry *g);
 
 /* y = f(y) over n values, in place. */

@@ -20,6 +20,8 @@
 
 #include "engine/cpu/lanes_forward.h"
 
+#include "engine/cpu/lanes_inverted.h"
+
 #include "engine/cpu/lanes_back.h"
 
 #include "engine/cpu/lanes_gradient.h"

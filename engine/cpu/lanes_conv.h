@@ -213,13 +213,19 @@ static void run_band(const struct sweep *s, const struct band *b, int most)
     }
 }
 
+/* Vectors of a list whose pixels, read where they lie, stay in L2 for all filters. */
+static int list_most(const struct sweep *s)
+{
+    int most = BAND_BYTES / (int)sizeof(float) / LANES_WIDTH / (s->C > 0 ? s->C : 1) / PARTS * PARTS;
+    most = most < BAND_PIXELS_LEAST * PARTS ? BAND_PIXELS_LEAST * PARTS : most;
+    return most < LIST ? most : LIST;
+}
+
 static void run_sweep(const struct sweep *s, float *scratch)
 {
     struct band b = {s->x, (ptrdiff_t)s->H * s->W * LANES, (ptrdiff_t)s->W * LANES, 0, s->P, true};
     if (!crosses_border(s)) {
-        int most = BAND_BYTES / (int)sizeof(float) / LANES_WIDTH / (s->C > 0 ? s->C : 1) / PARTS * PARTS;
-        most = most < BAND_PIXELS_LEAST * PARTS ? BAND_PIXELS_LEAST * PARTS : most;
-        run_band(s, &b, most < LIST ? most : LIST);
+        run_band(s, &b, list_most(s));
         return;
     }
     int rows = band_rows(s);

@@ -24,17 +24,17 @@ INLINE vec pixel_at(const float *line, int column, int W, const bool careful)
 }
 
 /* sum[q] += w[r][s] x: columns that several pixels read are read once. */
-INLINE void depth_fixed(const int R, const int S, const int stride, const struct depth *d, int column,
-                        int part, const bool careful, vec *sum)
+INLINE void depth_fixed(const int R, const int S, const int stride, const struct depth *d, const vec *w,
+                        int column, int part, const bool careful, vec *sum)
 {
     int W = d->s->W;
-    for (int r = 0; r < R; r++) {
-        const float *line = d->lines[r] ? d->lines[r] + part : NULL, *w = d->w + r * S;
+    for (int r = 0; r < R; r++, w += S) {
+        const float *line = d->lines[r] ? d->lines[r] + part : NULL;
         vec v[(QUAD - 1) * 2 + 5];
-        for (int i = 0; i < (QUAD - 1) * stride + S; i++)
+        EACH (i, (QUAD - 1) * stride + S)
             v[i] = pixel_at(line, column + i, W, careful);
-        for (int s = 0; s < S; s++)
-            for (int q = 0; q < QUAD; q++)
+        EACH (s, S)
+            EACH (q, QUAD)
                 sum[q] += w[s] * v[q * stride + s];
     }
 }
@@ -50,7 +50,7 @@ INLINE void depth_loop(const struct depth *d, int column, int part, const bool c
     }
 }
 
-INLINE void depth_store(const struct sweep *s, const vec *sum, int count, float *y)
+static __attribute__((noinline)) void depth_store(const struct sweep *s, const vec *sum, int count, float *y)
 {
     const struct ending *e = &s->tile.end;
     for (int q = 0; q < count; q++, y += s->pixel_y) {
@@ -64,31 +64,84 @@ INLINE void depth_store(const struct sweep *s, const vec *sum, int count, float 
     }
 }
 
-/* R 0: any size. */
+/* The least and the greatest that a plain end lets through: it is none, relu or relu6, and sums go straight there. */
+static bool depth_plain(const struct ending *e, float *low, float *high)
+{
+    *low = e->map.fn == MAP_IDENTITY ? -INFINITY : 0;
+    *high = e->map.fn == MAP_RELU6 ? 6 : INFINITY;
+    return !e->add && !e->other && (e->map.fn <= MAP_RELU || e->map.fn == MAP_RELU6);
+}
+
+INLINE vec depth_bias(const struct depth *d)
+{
+    return (vec){0} + (d->s->tile.b ? *d->s->tile.b : 0);
+}
+
+/* sum = b + all taps of QUAD pixels. R 0: any size. */
+INLINE void depth_sums(const int R, const int S, const int stride, const struct depth *d, const vec *w, vec b,
+                       int column, int part, const bool careful, vec *sum)
+{
+    EACH (i, QUAD)
+        sum[i] = b;
+    if (R)
+        depth_fixed(R, S, stride, d, w, column, part, careful, sum);
+    else
+        depth_loop(d, column, part, careful, sum);
+}
+
+INLINE void depth_weight(const int R, const int S, const struct depth *d, vec *w)
+{
+    EACH (i, R * S)
+        w[i] = (vec){0} + d->w[i];
+}
+
+/* Pixels q..end-1, checking what is there: at the border, or with an end that is not plain. */
+INLINE void depth_slowly(const int R, const int S, const int stride, const struct depth *d, int part, int q,
+                         int end)
+{
+    const struct sweep *s = d->s;
+    vec sum[QUAD] __attribute__((aligned(64))), w[5 * 5], b = depth_bias(d);
+    depth_weight(R, S, d, w);
+    for (; q < end; q += QUAD) {
+        depth_sums(R, S, stride, d, w, b, q * s->stride_w - s->left, part, true, sum);
+        depth_store(s, sum, end - q < QUAD ? end - q : QUAD, d->y + q * s->pixel_y + part);
+    }
+}
+
+/* Whole QUADs q..end-1 that lie inside, with a plain end. No call in here: weights stay in registers. */
+INLINE void depth_quickly(const int R, const int S, const int stride, const struct depth *d, int part, int q,
+                          int end)
+{
+    const struct sweep *s = d->s;
+    ptrdiff_t pixel = s->pixel_y;
+    float low, high;
+    depth_plain(&s->tile.end, &low, &high);
+    vec b = depth_bias(d), least = low - (vec){0}, most = high - (vec){0}, w[5 * 5], sum[QUAD];
+    depth_weight(R, S, d, w);
+    for (; q < end; q += QUAD) {
+        float *y = d->y + q * pixel + part;
+        depth_sums(R, S, stride, d, w, b, q * s->stride_w - s->left, part, false, sum);
+        EACH (i, QUAD)
+            store(y + i * pixel, vec_smaller(most, vec_larger(least, sum[i])));
+    }
+}
+
 INLINE void depth_row(const int R, const int S, const int stride, const struct depth *d)
 {
     const struct sweep *s = d->s;
-    int Q = s->Q, span = (QUAD - 1) * s->stride_w + reach_w(s);
-    vec b = (vec){0} + (s->tile.b ? *s->tile.b : 0);
-    for (int part = 0; part < LANES; part += LANES_WIDTH)
-        for (int q = 0; q < Q; q += QUAD) {
-            vec sum[QUAD] __attribute__((aligned(64))) = {b, b, b, b};
-            int column = q * s->stride_w - s->left;
-            bool careful = d->careful || column < 0 || column + span > s->W;
-            if (!R && careful)
-                depth_loop(d, column, part, true, sum);
-            else if (!R)
-                depth_loop(d, column, part, false, sum);
-            else if (careful)
-                depth_fixed(R, S, stride, d, column, part, true, sum);
-            else
-                depth_fixed(R, S, stride, d, column, part, false, sum);
-            float *y = d->y + q * s->pixel_y + part;
-            if (Q - q >= QUAD)
-                depth_store(s, sum, QUAD, y);
-            else
-                depth_store(s, sum, Q - q, y);
-        }
+    int step = s->stride_w, span = (QUAD - 1) * step + reach_w(s), from = 0, to;
+    float low, high;
+    while (from < s->Q && from * step < s->left)
+        from += QUAD;
+    for (to = from; s->Q - to >= QUAD && to * step - s->left + span <= s->W; to += QUAD) {
+    }
+    if (d->careful || !depth_plain(&s->tile.end, &low, &high))
+        from = to = 0;
+    for (int part = 0; part < LANES; part += LANES_WIDTH) {
+        depth_slowly(R, S, stride, d, part, 0, from < s->Q ? from : s->Q);
+        depth_quickly(R, S, stride, d, part, from, to);
+        depth_slowly(R, S, stride, d, part, to > from ? to : from, s->Q);
+    }
 }
 
 #define DEPTH_CODE(name, R, S, stride)                                        \
@@ -170,15 +223,15 @@ INLINE void depth_gradient_quad(const int stride, const struct depth *d, const f
 {
     int W = d->s->W;
     vec g[QUAD];
-    for (int q = 0; q < QUAD; q++)
+    EACH (q, QUAD)
         g[q] = pixel_at(dy + part, q, careful ? count : QUAD, careful);
-    for (int r = 0; r < 3; r++) {
+    EACH (r, 3) {
         const float *line = d->lines[r] ? d->lines[r] + part : NULL;
         vec v[(QUAD - 1) * 2 + 3];
-        for (int i = 0; i < (QUAD - 1) * stride + 3; i++)
+        EACH (i, (QUAD - 1) * stride + 3)
             v[i] = pixel_at(line, column + i, W, careful);
-        for (int s = 0; s < 3; s++)
-            for (int q = 0; q < QUAD; q++)
+        EACH (s, 3)
+            EACH (q, QUAD)
                 sum[r * 3 + s] += g[q] * v[q * stride + s];
     }
 }
@@ -188,7 +241,7 @@ INLINE void depth_gradient_row(const int stride, const struct depth *d, const fl
 {
     int Q = d->s->Q;
     vec sum[9];
-    for (int i = 0; i < 9; i++)
+    EACH (i, 9)
         sum[i] = sums[i];
     for (int part = 0; part < LANES; part += LANES_WIDTH)
         for (int q = 0; q < Q; q += QUAD) {
@@ -198,7 +251,7 @@ INLINE void depth_gradient_row(const int stride, const struct depth *d, const fl
             else
                 depth_gradient_quad(stride, d, dy + q * LANES, column, part, QUAD, false, sum);
         }
-    for (int i = 0; i < 9; i++)
+    EACH (i, 9)
         sums[i] = sum[i];
 }
 

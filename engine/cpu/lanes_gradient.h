@@ -16,27 +16,27 @@ INLINE void gradient_run(const int filters, const int taps, const struct gradien
 {
     vec sum[FILTERS * TAPS];
     const float *x[TAPS];
-    for (int k = 0; k < filters; k++)
-        for (int i = 0; i < taps; i++)
+    EACH (k, filters)
+        EACH (i, taps)
             sum[k * taps + i] = load(t->sum + (i * GRADIENT_FILTERS + k) * LANES_WIDTH);
     for (int part = 0; part < LANES; part += LANES_WIDTH)
         for (int n = 0; n < t->blocks; n++)
             for (int p = 0; p < t->rows; p++) {
                 const float *dy = t->dy + n * t->block_dy + (ptrdiff_t)p * t->Q * LANES + part;
-                for (int i = 0; i < taps; i++)
+                EACH (i, taps)
                     x[i] = t->x[i] + n * t->block_x + p * t->row_x + part;
                 ptrdiff_t at = 0;
                 for (int q = 0; q < t->Q; q++, dy += LANES, at += t->pixel_x) {
                     vec v[TAPS];
-                    for (int i = 0; i < taps; i++)
+                    EACH (i, taps)
                         v[i] = load(x[i] + at);
-                    for (int k = 0; k < filters; k++)
-                        for (int i = 0; i < taps; i++)
+                    EACH (k, filters)
+                        EACH (i, taps)
                             sum[k * taps + i] += v[i] * load(dy + k * t->filter_dy);
                 }
             }
-    for (int k = 0; k < filters; k++)
-        for (int i = 0; i < taps; i++)
+    EACH (k, filters)
+        EACH (i, taps)
             store(t->sum + (i * GRADIENT_FILTERS + k) * LANES_WIDTH, sum[k * taps + i]);
 }
 

@@ -14,6 +14,14 @@ typedef int32_t ivec __attribute__((vector_size(LANES_WIDTH * 4), aligned(4), ma
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* A loop over vectors that gcc unrolls early enough for arrays of them to stay in registers. With a plain `for` they
+ * live in memory between one such loop and the next. */
+#ifdef __clang__
+#define EACH(i, count) _Pragma("unroll") for (int i = 0; i < (count); i++)
+#else
+#define EACH(i, count) _Pragma("GCC unroll 48") for (int i = 0; i < (count); i++)
+#endif
+
 INLINE vec load(const float *at)
 {
     return *(const vec *)at;
@@ -66,6 +74,17 @@ INLINE vec vec_larger(vec a, vec b)
 #endif
 }
 
+INLINE vec vec_smaller(vec a, vec b)
+{
+#if LANES_WIDTH == 16
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif LANES_WIDTH == 8
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return (vec)_mm_min_ps((__m128)a, (__m128)b);
+#endif
+}
+
 /* NaN where a or b is, else v. */
 INLINE vec vec_unless_nan(vec v, vec a, vec b)
 {
@@ -87,9 +106,7 @@ INLINE vec vec_relu(vec v)
 
 INLINE vec vec_clip(vec v, float low, float high)
 {
-    vec l = low - (vec){0}, h = high - (vec){0};
-    v = choose(v < l, l, v);
-    return choose(v > h, h, v);
+    return vec_smaller(high - (vec){0}, vec_larger(low - (vec){0}, v));
 }
 
 /* ---- exponentials ---- */

@@ -111,6 +111,7 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_CONV] = {lanes_conv, lanes_items, lanes_conv_scratch},
     [OP_CONV_DX] = {lanes_conv_dx, lanes_items, lanes_conv_dx_scratch},
     [OP_CONV_DW] = {lanes_conv_dw, lanes_conv_dw_items, lanes_conv_dw_scratch},
+    [OP_INVERTED] = {lanes_inverted, lanes_items, lanes_inverted_scratch},
     [OP_WINOGRAD] = {lanes_winograd, lanes_items, lanes_winograd_scratch},
     [OP_WINOGRAD_DX] = {lanes_winograd_dx, lanes_items, lanes_winograd_dx_scratch},
     [OP_WINOGRAD_DW] = {lanes_winograd_dw, lanes_winograd_dw_items, lanes_winograd_dw_scratch},

@@ -19,15 +19,15 @@ INLINE void product_run(const int filters, const int vectors, const struct produ
     const float *start =
         t->add ? t->y : zeros; /* read either way: a choice for each sum would go through memory */
     ptrdiff_t filter_start = t->add ? t->filter_y : 0;
-    for (int k = 0; k < filters; k++)
-        for (int v = 0; v < vectors; v++)
+    EACH (k, filters)
+        EACH (v, vectors)
             sum[k][v] = load(start + k * filter_start + v * LANES_WIDTH);
     for (int d = 0; d < t->depth; d++, x += vectors * LANES_WIDTH, w += t->depth_w)
-        for (int k = 0; k < filters; k++)
-            for (int v = 0; v < vectors; v++)
+        EACH (k, filters)
+            EACH (v, vectors)
                 sum[k][v] += w[k * t->filter_w] * load(x + v * LANES_WIDTH);
-    for (int k = 0; k < filters; k++)
-        for (int v = 0; v < vectors; v++)
+    EACH (k, filters)
+        EACH (v, vectors)
             store(t->y + k * t->filter_y + v * LANES_WIDTH, sum[k][v]);
 }
 

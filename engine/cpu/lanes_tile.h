@@ -65,10 +65,10 @@ INLINE void tile_tap(const int filters, const int pixels, const float *const *x,
                      ptrdiff_t filter_w, vec *sum)
 {
     vec v[LANES_PIXELS];
-    for (int q = 0; q < pixels; q++)
+    EACH (q, pixels)
         v[q] = load(x[q] + at);
-    for (int k = 0; k < filters; k++)
-        for (int q = 0; q < pixels; q++)
+    EACH (k, filters)
+        EACH (q, pixels)
             sum[k * pixels + q] += w[k * filter_w] * v[q];
 }
 
@@ -77,7 +77,7 @@ INLINE void tile_taps(const int filters, const int pixels, const struct tile *t,
                       vec *sum)
 {
     const float *x[LANES_PIXELS];
-    for (int q = 0; q < pixels; q++)
+    EACH (q, pixels)
         x[q] = t->x[q];
     for (int s = 0; s < t->S; s++, at += t->tap, w += t->tap_w)
         tile_tap(filters, pixels, x, at, w, t->filter_w, sum);
@@ -88,10 +88,10 @@ INLINE void tile_taps_ahead(const int filters, const int pixels, const struct ti
 {
     const float *x[LANES_PIXELS], *w = t->w, *next = t->next;
     ptrdiff_t at = 0;
-    for (int q = 0; q < pixels; q++)
+    EACH (q, pixels)
         x[q] = t->x[q];
-    for (int k = 0; k < filters; k++)
-        for (int q = 0; q < pixels; q++)
+    EACH (k, filters)
+        EACH (q, pixels)
             __builtin_prefetch(t->y[q] + k * t->filter_y, 1);
     for (int s = 0; s < t->S; s++, at += t->tap, w += t->tap_w) {
         __builtin_prefetch(next + at, 0, 2);
@@ -109,8 +109,8 @@ INLINE vec largest_of_4(const vec *v)
 INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
 {
     vec sum[UNITS * LANES_PIXELS];
-    for (int k = 0; k < filters; k++)
-        for (int q = 0; q < pixels; q++)
+    EACH (k, filters)
+        EACH (q, pixels)
             sum[k * pixels + q] = (vec){0} + (t->b ? t->b[k] : 0);
     if (t->next)
         tile_taps_ahead(filters, pixels, t, sum);
@@ -121,33 +121,34 @@ INLINE void tile_run(const int filters, const int pixels, const struct tile *t)
                           t->w + c * t->channel_w + r * t->row_w, sum);
     if (!t->plain) {
         vec copy[UNITS * LANES_PIXELS] __attribute__((aligned(64)));
-        memcpy(copy, sum, sizeof copy);
+        EACH (i, filters * pixels) /* one by one, or sums would live in memory */
+            copy[i] = sum[i];
         tile_end(filters, pixels, t, copy);
         return;
     }
     if (t->end.other)
-        for (int k = 0; k < filters; k++)
-            for (int q = 0; q < pixels; q++)
+        EACH (k, filters)
+            EACH (q, pixels)
                 sum[k * pixels + q] += load(t->end.other + (t->y[q] - t->y_base) + k * t->filter_y);
     int count = filters * pixels;
     if (pixels == 4 && t->end.pool) { /* before the function, which never falls: a quarter of the work */
         count = filters;
-        for (int k = 0; k < filters; k++)
+        EACH (k, filters)
             sum[k] = largest_of_4(sum + k * pixels);
     }
     if (t->end.map.fn == MAP_RELU)
-        for (int i = 0; i < count; i++)
+        EACH (i, count)
             sum[i] = vec_relu(sum[i]);
     if (t->end.map.fn == MAP_RELU6)
-        for (int i = 0; i < count; i++)
+        EACH (i, count)
             sum[i] = vec_clip(sum[i], 0, 6);
     if (t->end.pool) {
-        for (int k = 0; k < filters; k++)
+        EACH (k, filters)
             store(t->y[0] + k * t->filter_y, sum[k]);
         return;
     }
-    for (int k = 0; k < filters; k++)
-        for (int q = 0; q < pixels; q++)
+    EACH (k, filters)
+        EACH (q, pixels)
             store(t->y[q] + k * t->filter_y, sum[k * pixels + q]);
 }
 

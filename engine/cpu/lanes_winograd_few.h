@@ -66,19 +66,19 @@ static __attribute__((noinline)) void few_weights(const struct tiling *t, const 
 INLINE void few_column(int in, const float *u, const float *v, int j, vec half[FEW_FILTERS][TILE][POINTS_5])
 {
     vec sum[FEW_FILTERS][POINTS_5], to[TILE];
-    for (int i = 0; i < POINTS_5; i++)
-        for (int k = 0; k < FEW_FILTERS; k++)
+    EACH (i, POINTS_5)
+        EACH (k, FEW_FILTERS)
             sum[k][i] = u[i * FEW_FILTERS + k] * load(v + i * LANES_WIDTH);
     for (int c = 1; c < in; c++) {
         u += POINTS_5 * FEW_FILTERS;
         v += POINTS_5 * LANES_WIDTH;
-        for (int i = 0; i < POINTS_5; i++)
-            for (int k = 0; k < FEW_FILTERS; k++)
+        EACH (i, POINTS_5)
+            EACH (k, FEW_FILTERS)
                 sum[k][i] += u[i * FEW_FILTERS + k] * load(v + i * LANES_WIDTH);
     }
-    for (int k = 0; k < FEW_FILTERS; k++) {
+    EACH (k, FEW_FILTERS) {
         output_pixels(POINTS_5, sum[k], to);
-        for (int i = 0; i < TILE; i++)
+        EACH (i, TILE)
             half[k][i][j] = to[i];
     }
 }

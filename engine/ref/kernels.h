@@ -74,6 +74,22 @@ static void ref_conv(const struct call *c, int64_t begin, int64_t end, void *scr
                         win->halve ? conv_largest(c, n, k, p, q) : conv_result(c, n, k, p, q), c->add);
 }
 
+/* Row by row through scratch. */
+static void ref_inverted(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    struct three_convs three;
+    for (int64_t n = begin; n < end; n++) {
+        three_convs(&three, c, n, scratch, sizeof(real));
+        for (int i = 0; i < three.count; i++)
+            ref_conv(&three.call[i], 0, 1, NULL);
+    }
+}
+
+static size_t ref_inverted_scratch(const struct geometry *g)
+{
+    return three_convs_scratch(g) * sizeof(real);
+}
+
 /* A sum over all pairs of an output pixel and the input pixel that it reads through a tap: each adds to what
  * the visitor chooses. x, y: indices into one row, x -1 in the padding; w: into the weights. */
 struct pair_sum {
@@ -410,6 +426,7 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_CONV] = {ref_conv, NULL, NULL},
     [OP_CONV_DX] = {ref_conv_dx, NULL, ref_conv_dx_scratch},
     [OP_CONV_DW] = {ref_conv_dw, NULL, ref_conv_dw_scratch},
+    [OP_INVERTED] = {ref_inverted, NULL, ref_inverted_scratch},
     [OP_WINOGRAD] = {ref_conv, NULL, NULL},
     [OP_WINOGRAD_DX] = {ref_conv_dx, NULL, ref_conv_dx_scratch},
     [OP_WINOGRAD_DW] = {ref_conv_dw, NULL, ref_conv_dw_scratch},

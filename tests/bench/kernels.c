@@ -45,6 +45,12 @@ static const struct timing fives[] = {
     {3, 32, 32, 6, 5, 1, 0, 1, 1, 4},
     {6, 14, 14, 16, 5, 1, 0, 1, 1, 4},
 };
+/* one tap from C to K channels, then a depthwise kernel */
+static const struct timing pairs[] = {
+    {16, 112, 112, 96, 3, 2, 1, 1, 1, 1}, {24, 56, 56, 144, 3, 1, 1, 1, 1, 1},
+    {24, 56, 56, 144, 3, 2, 1, 1, 1, 1},  {32, 28, 28, 192, 3, 1, 1, 1, 1, 1},
+    {64, 14, 14, 384, 3, 1, 1, 1, 1, 1},  {160, 7, 7, 960, 3, 1, 1, 1, 1, 1},
+};
 /* C is the inputs, K the outputs */
 static const struct timing denses[] = {
     {400, 1, 1, 120, 1, 1, 0, 1, 1, 4},
@@ -68,6 +74,7 @@ static const struct {
     CASES(OP_WINOGRAD, fives),
     CASES(OP_WINOGRAD_DX, winograds),
     CASES(OP_WINOGRAD_DW, winograds),
+    CASES(OP_INVERTED, pairs),
     CASES(OP_DENSE, denses),
     CASES(OP_DENSE_DX, denses),
     CASES(OP_DENSE_DW, denses),
@@ -80,23 +87,32 @@ static struct geometry geometry_of(enum op op, const struct timing *t)
     int reach = t->dilation * (t->kernel - 1) + 1;
     if (op == OP_DENSE || op == OP_DENSE_DX || op == OP_DENSE_DW)
         return (struct geometry){.dense = {t->C, t->K}};
-    return (struct geometry){.window = {.C = t->C,
-                                        .H = t->H,
-                                        .W = t->W,
-                                        .K = t->K,
-                                        .R = t->kernel,
-                                        .S = t->kernel,
-                                        .P = (t->H + 2 * t->pad - reach) / t->stride + 1,
-                                        .Q = (t->W + 2 * t->pad - reach) / t->stride + 1,
-                                        .stride_h = t->stride,
-                                        .stride_w = t->stride,
-                                        .pad_top = t->pad,
-                                        .pad_left = t->pad,
-                                        .pad_bottom = t->pad,
-                                        .pad_right = t->pad,
-                                        .dilation_h = t->dilation,
-                                        .dilation_w = t->dilation,
-                                        .groups = t->groups}};
+    struct geometry g = {.window = {.C = t->C,
+                                    .H = t->H,
+                                    .W = t->W,
+                                    .K = t->K,
+                                    .R = t->kernel,
+                                    .S = t->kernel,
+                                    .P = (t->H + 2 * t->pad - reach) / t->stride + 1,
+                                    .Q = (t->W + 2 * t->pad - reach) / t->stride + 1,
+                                    .stride_h = t->stride,
+                                    .stride_w = t->stride,
+                                    .pad_top = t->pad,
+                                    .pad_left = t->pad,
+                                    .pad_bottom = t->pad,
+                                    .pad_right = t->pad,
+                                    .dilation_h = t->dilation,
+                                    .dilation_w = t->dilation,
+                                    .groups = t->groups}};
+    if (op != OP_INVERTED)
+        return g;
+    struct window first = g.window;
+    g.window.C = t->K;
+    g.window.groups = t->K;
+    first.P = first.H, first.Q = first.W;
+    first.R = first.S = first.stride_h = first.stride_w = 1;
+    first.pad_top = first.pad_left = first.pad_bottom = first.pad_right = 0;
+    return (struct geometry){.inverted = {.window = first, .depth = g.window}};
 }
 
 static float *tensor(size_t n)
@@ -114,19 +130,29 @@ struct sizes {
     double flops;
 };
 
-static struct sizes sizes_of(const struct timing *t, const struct geometry *g, int rows)
+static struct sizes sizes_of(enum op op, const struct timing *t, const struct geometry *g, int rows)
 {
     int P = t->H == 1 ? 1 : g->window.P, Q = t->H == 1 ? 1 : g->window.Q;
     size_t taps = (size_t)(t->C / t->groups) * (size_t)t->kernel * (size_t)t->kernel;
     struct sizes s = {(size_t)t->C * (size_t)t->H * (size_t)t->W * (size_t)rows,
                       (size_t)t->K * (size_t)P * (size_t)Q * (size_t)rows, (size_t)t->K * taps, 0};
     s.flops = 2.0 * (double)s.y * (double)taps;
+    if (op == OP_INVERTED) {
+        const struct window *d = &g->inverted.depth;
+        s.y = (size_t)d->K * (size_t)d->P * (size_t)d->Q * (size_t)rows;
+        s.w = (size_t)t->K * (size_t)(t->C + d->R * d->S);
+        s.flops =
+            2.0 * (double)rows * t->K * ((double)t->C * t->H * t->W + (double)d->R * d->S * d->P * d->Q);
+    }
     return s;
 }
 
 static struct call call_of(enum op op, const struct geometry *g, float *x, float *y, float *w, float *b)
 {
     switch (op) {
+    case OP_INVERTED: /* taps behind the first's weights */
+        return (struct call){
+            .out = {y}, .in = {x, w, b, w + (ptrdiff_t)g->window.K * g->window.C, b}, .g = g};
     case OP_CONV:
     case OP_WINOGRAD:
     case OP_DENSE:
@@ -163,12 +189,12 @@ static void time_one(enum op op, const struct kernel *k, const struct timing *t,
                      const char *line)
 {
     struct geometry g = geometry_of(op, t);
-    struct sizes s = sizes_of(t, &g, rows);
+    struct sizes s = sizes_of(op, t, &g, rows);
     float *x = tensor(s.x), *y = tensor(s.y), *w = tensor(s.w), *b = tensor((size_t)t->K);
     struct call c = call_of(op, &g, x, y, w, b);
     void *scratch = tensor((k->scratch ? k->scratch(&g) : 0) / sizeof(float) + 16);
     c.rows = rows;
-    c.row = (int64_t)((op == OP_CONV || op == OP_DENSE ? s.y : s.x) / (size_t)rows);
+    c.row = (int64_t)((op == OP_CONV || op == OP_INVERTED || op == OP_DENSE ? s.y : s.x) / (size_t)rows);
     double took = fastest(k, &c, scratch);
     printf("%s %9.3f ms %7.1f GF/s %5.1f %% %6.1f GB/s\n", line, took * 1e3, s.flops / took * 1e-9,
            100 * s.flops / took / peak, (double)(s.x + s.y + s.w) * 4 / took * 1e-9);

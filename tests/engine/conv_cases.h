@@ -7,28 +7,15 @@
 /* The largest of 2x2 results. */
 #define HALVED(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr) \
     KEPT_WINDOW(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr, true)
-#define KEPT_WINDOW(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr, halves) \
-    {                                                                           \
-        .window = {                                                             \
-            .C = c,                                                             \
-            .H = h,                                                             \
-            .W = w,                                                             \
-            .K = k,                                                             \
-            .R = r,                                                             \
-            .S = s,                                                             \
-            .P = p,                                                             \
-            .Q = q,                                                             \
-            .stride_h = sh,                                                     \
-            .stride_w = sw,                                                     \
-            .pad_top = ph,                                                      \
-            .pad_left = pw,                                                     \
-            .pad_bottom = ph,                                                   \
-            .pad_right = pw,                                                    \
-            .dilation_h = dh,                                                   \
-            .dilation_w = dw,                                                   \
-            .groups = gr,                                                       \
-            .halve = halves                                                     \
-        }                                                                       \
+#define KEPT_WINDOW(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr, halves)         \
+    {                                                                                   \
+        .window = WINDOW_OF(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr, halves) \
+    }
+#define WINDOW_OF(c, h, w, k, r, s, p, q, sh, sw, ph, pw, dh, dw, gr, halves)                           \
+    {                                                                                                   \
+        .C = c, .H = h, .W = w, .K = k, .R = r, .S = s, .P = p, .Q = q, .stride_h = sh, .stride_w = sw, \
+        .pad_top = ph, .pad_left = pw, .pad_bottom = ph, .pad_right = pw, .dilation_h = dh,             \
+        .dilation_w = dw, .groups = gr, .halve = halves                                                 \
     }
 
 /* name, C H W, K, R S, P Q, stride, padding, dilation, groups */
@@ -117,7 +104,42 @@
         "halved NaN", op, HALVED(4, 6, 7, 5, 3, 3, 6, 7, 1, 1, 1, 1, 1, 1, 1), 0, t, NANS             \
     }
 
-/* The same for five taps; stays within 1e-5 here. */
+/* C H W, K, taps, stride, padding of the first; taps, stride, padding of the depthwise one, size of its result; filters of
+ * the last, 0: it is not there */
+#define SIDE(size, taps, stride, pad) ((size + 2 * pad - taps) / stride + 1)
+#define SAME_WINDOW(c, h, w, k, taps, stride, pad, gr)                                                \
+    WINDOW_OF(c, h, w, k, taps, taps, SIDE(h, taps, stride, pad), SIDE(w, taps, stride, pad), stride, \
+              stride, pad, pad, 1, 1, gr, false)
+#define INVERTED(c, h, w, k, t1, s1, p1, t2, s2, p2, p, q, out)                                           \
+    {                                                                                                     \
+        .inverted = {.window = SAME_WINDOW(c, h, w, k, t1, s1, p1, 1),                                    \
+                     .expanded = {.fn = MAP_RELU6},                                                       \
+                     .depth = SAME_WINDOW(k, SIDE(h, t1, s1, p1), SIDE(w, t1, s1, p1), k, t2, s2, p2, k), \
+                     .filtered = {.fn = MAP_RELU},                                                        \
+                     .project = WINDOW_OF(k, p, q, out, 1, 1, p, q, 1, 1, 0, 0, 1, 1, 1, false)},         \
+        .map = {                                                                                          \
+            .fn = MAP_RELU6                                                                               \
+        }                                                                                                 \
+    }
+
+/* Rings with one row a turn and with all, lines that are cut, with and without the last. */
+#define INVERTED_CASES(op, t)                                                                               \
+    {"residual", op, INVERTED(16, 9, 11, 96, 1, 1, 0, 3, 1, 1, 9, 11, 16), 0, t, PLAIN},                    \
+        {"no projection", op, INVERTED(5, 12, 13, 31, 1, 1, 0, 3, 2, 1, 6, 7, 0), 0, t, PLAIN},             \
+        {"no projection, residual", op, INVERTED(5, 12, 60, 31, 1, 1, 0, 3, 1, 1, 12, 60, 0), 0, t, PLAIN}, \
+        {"wide", op, INVERTED(3, 7, 120, 50, 1, 1, 0, 3, 1, 1, 7, 120, 9), 0, t, PLAIN},                    \
+        {"wide, stride 2", op, INVERTED(3, 9, 113, 97, 1, 1, 0, 3, 2, 1, 5, 57, 7), 0, t, PLAIN},           \
+        {"stem", op, INVERTED(3, 33, 35, 7, 3, 2, 1, 3, 1, 1, 17, 18, 16), 0, t, PLAIN},                    \
+        {"five taps", op, INVERTED(4, 14, 14, 40, 1, 1, 0, 5, 2, 2, 7, 7, 12), 0, t, PLAIN},                \
+        {"no padding", op, INVERTED(4, 6, 8, 9, 1, 1, 0, 3, 1, 0, 4, 6, 3), 0, t, PLAIN},                   \
+        {"stride over taps", op, INVERTED(4, 16, 60, 9, 1, 1, 0, 2, 5, 0, 3, 12, 2), 0, t, PLAIN},          \
+        {"one pixel", op, INVERTED(9, 1, 1, 13, 1, 1, 0, 3, 1, 1, 1, 1, 5), 0, t, PLAIN},                   \
+        {"all padding", op, INVERTED(2, 2, 2, 5, 1, 1, 0, 3, 1, 3, 6, 6, 4), 0, t, PLAIN},                  \
+    {                                                                                                       \
+        "NaN", op, INVERTED(2, 4, 4, 3, 1, 1, 0, 3, 1, 1, 4, 4, 2), 0, t, NANS                              \
+    }
+
+/* As WINOGRAD_CASES for five taps; stays within 1e-5 here. */
 #define FIVES_CASES(op, t)                                                            \
     {"fives, LeNet's first", op, FIVES(1, 28, 28, 6, 2, 2, 2, 2), 0, t, PLAIN},       \
         {"fives, LeNet's second", op, FIVES(6, 14, 14, 16, 0, 0, 0, 0), 0, t, PLAIN}, \
