@@ -95,8 +95,11 @@ static int start_resolve(struct session *s, rd_kafka_topic_partition_t *p, struc
     int64_t low, high;
     int rc;
     while ((rc = client_offsets(s->consumer, p->topic, p->partition, ASK_MS, &low, &high, why)))
-        if (rc == -E_DENIED || closing(s))
+        if (rc == -E_DENIED)
             return rc;
+        else if (closing(s))
+            return fail(why, E_INTERRUPTED, "stopped while asking where %s [%d] begins", p->topic,
+                        (int)p->partition);
     if (p->offset < 0)
         p->offset = reset && (strcmp(reset, "latest") == 0 || strcmp(reset, "largest") == 0) ? high : low;
     if (p->offset >= low)
@@ -108,12 +111,16 @@ static int start_resolve(struct session *s, rd_kafka_topic_partition_t *p, struc
                 s->settings->worker_group, s->role->name);
 }
 
-/* Fills the list with the offsets to read from. Asks again while the broker is away. */
+/* Fills the list with the offsets to read from. Asks again while the broker is away; an attempt that failed and was repeated
+ * leaves nothing in `why`. */
 static int offsets_find(struct session *s, rd_kafka_topic_partition_list_t *list, struct fail *why)
 {
-    int rc = committed_get(s, list, why);
+    struct fail last;
+    int rc = committed_get(s, list, &last);
     for (int i = 0; !rc && i < list->cnt; i++)
-        rc = start_resolve(s, &list->elems[i], why);
+        rc = start_resolve(s, &list->elems[i], &last);
+    if (rc)
+        *why = last;
     return rc;
 }
 

@@ -122,6 +122,7 @@ static const struct scene {
     /* reading what is committed */
     {"OffsetFetch: unstable", OFFSET_FETCH, ERR(UNSTABLE_OFFSET_COMMIT), 3, INSIDE, 0, ERRORS},
     {"OffsetFetch: coordinator loads", OFFSET_FETCH, ERR(COORDINATOR_LOAD_IN_PROGRESS), 3, INSIDE, 0, ERRORS},
+    {"OffsetFetch: a late answer", OFFSET_FETCH, 0, 2500, INSIDE, 0, LATE},
     {"OffsetFetch: refused", OFFSET_FETCH, ERR(GROUP_AUTHORIZATION_FAILED), 1, ENDS, E_DENIED, ERRORS},
     /* bounds */
     {"fenced three times in 60 s", END_TXN, ERR(PRODUCER_FENCED), 3, ENDS, E_SLOT_TAKEN, ERRORS},
