@@ -244,6 +244,7 @@ help:
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
 	@echo "make support    writes the matrix of layers and operators into engine/README.md"
+	@echo "make torture-ci faults against real brokers, small sizes, ten minutes; make torture the full ones; TORTURE_ONLY=\"T1 T4\" runs a part"
 	@echo "make bugs       the programs of make teeth alone: $(B)/bugs/*/millrace"
 	@echo "make teeth      programs with a bug built in, each of which the independent checker must see"
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { SAMPLES = 65536, PARTITIONS_MAX = 64, ASK_MS = 20000 };
+enum { SAMPLES = 65536, PARTITIONS_MAX = 64, ASK_MS = 20000, GIVEN_UP_MS = 2000 };
 
 struct watch {
     rd_kafka_t *rk;
@@ -46,6 +46,12 @@ static bool all_answered(const struct watch *w)
     return true;
 }
 
+static void sample(struct watch *w)
+{
+    if (w->count < SAMPLES)
+        w->samples[w->count++] = (long)(wall_ms() - w->marked_ms);
+}
+
 /* Only an answer that was made after the mark counts: older ones may still be on their way. */
 static void take(struct watch *w, const rd_kafka_message_t *m)
 {
@@ -60,8 +66,7 @@ static void take(struct watch *w, const rd_kafka_message_t *m)
     if (made_ms > w->made_ms[m->partition])
         w->made_ms[m->partition] = made_ms;
     if (w->marked_ms && all_answered(w)) {
-        if (w->count < SAMPLES)
-            w->samples[w->count++] = (long)(wall_ms() - w->marked_ms);
+        sample(w);
         w->marked_ms = 0;
     }
     pthread_mutex_unlock(&w->lock);
@@ -161,6 +166,8 @@ void watch_close(struct watch **wp)
 void watch_mark(struct watch *w)
 {
     pthread_mutex_lock(&w->lock);
+    if (w->marked_ms && wall_ms() - w->marked_ms > GIVEN_UP_MS)
+        sample(w);
     w->marked_ms = wall_ms();
     pthread_mutex_unlock(&w->lock);
 }

@@ -11,7 +11,8 @@ struct watch;
 struct watch *watch_open(struct stage *s);
 void watch_close(struct watch **w);
 /* The fault is over (the worker is started again, the broker answers): times how long it takes until every partition of
- * the predictions has an answer that was made from now on. A mark that is still open is given up for the new one. */
+ * the predictions has an answer that was made from now on. A mark that is still open is given up for the new one;
+ * after more than 2 s it counts as one that took as long, or only the quick ones would be counted where faults follow fast. */
 void watch_mark(struct watch *w);
 /* True when no mark is open. */
 bool watch_is_settled(struct watch *w);
