@@ -61,7 +61,7 @@ static bool watched_changed(struct source *base)
     return command_stop != 0;
 }
 
-static const struct source_ops watched_ops = {watched_next, watched_seal, watched_changed, NULL};
+static const struct source_ops watched_ops = {watched_next, watched_seal, watched_changed, NULL, NULL};
 
 static void report(const struct options *o, const struct file_sink_counts *n, int64_t took_us)
 {

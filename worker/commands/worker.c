@@ -124,8 +124,11 @@ static int infer_run(struct service *sv, struct fail *why)
 
 static int train_run(struct service *sv, struct fail *why)
 {
-    const struct session_role role = {
-        .name = "train", .input = TOPIC_JOBS, .batches = TRAIN_BATCHES, .metrics = &sv->metrics->train};
+    const struct session_role role = {.name = "train",
+                                      .input = TOPIC_JOBS,
+                                      .batches = TRAIN_BATCHES,
+                                      .metrics = &sv->metrics->train,
+                                      .hands_over = true};
     if (store_check(sv->settings->models_store, why)) {
         fail_prefix(why, "models.store");
         why->code = E_CONFIG; /* at the start only: a disk that fills up later fails jobs, not the worker */

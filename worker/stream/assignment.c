@@ -10,7 +10,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
-enum { DRAIN_MS = 3000, SETTLE_MS = 100, ASK_MS = 2000, UNSTABLE_MS = 40000 };
+enum { DRAIN_MS = 3000, HAND_OVER_NAP_MS = 5, SETTLE_MS = 100, ASK_MS = 2000, UNSTABLE_MS = 40000 };
 
 struct assignment *assignment_hold(struct assignment *a)
 {
@@ -164,10 +164,21 @@ out:
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* While the work thread writes down where it stands, in the old generation: until it comes back to the source. */
+static void wait_handed_over(struct session *s, int64_t until_us)
+{
+    while (s->handing_over && now_us() < until_us && !s->is_broken)
+        nanosleep(&(struct timespec){0, HAND_OVER_NAP_MS * 1000000}, NULL);
+    s->handing_over = 0;
+}
+
 static void revoke(struct session *s)
 {
-    s->building = 0;
     bool lost = rd_kafka_assignment_lost(s->consumer->rk);
+    if (!lost && s->role->hands_over && s->record_out)
+        s->handing_over = s->building; /* before the epoch ends for the source, which then looks here */
+    s->building = 0;
+    wait_handed_over(s, now_us() + DRAIN_MS * 1000);
     bool drained = !lost && session_wait_settled(s, now_us() + DRAIN_MS * 1000);
     s->valid = 0;
     rd_kafka_assign(s->consumer->rk, NULL);

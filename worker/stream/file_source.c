@@ -81,7 +81,7 @@ static bool op_changed(struct source *src)
     return false;
 }
 
-static const struct source_ops ops = {op_next, op_seal, op_changed, NULL};
+static const struct source_ops ops = {op_next, op_seal, op_changed, NULL, NULL};
 
 static bool has_suffix(const char *path, const char *suffix)
 {

@@ -90,6 +90,7 @@ static int on_record(struct kafka_source *src, rd_kafka_message_t *m, struct rec
         rd_kafka_message_destroy(m);
         return SOURCE_NONE;
     }
+    src->session->record_out = true;
     p->next = m->offset + 1;
     p->last = m->offset;
     p->at_end = false;
@@ -130,6 +131,8 @@ static int op_next(struct source *base, struct record *out, int timeout_ms, stru
     struct kafka_source *src = (struct kafka_source *)base;
     int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
     message_release(&src->held);
+    src->session->record_out = false; /* whatever it was at is left or done */
+    src->session->handing_over = 0;
     for (int wait_ms = timeout_ms;;) {
         int rc = stopped(src->session, why);
         if (!rc)
@@ -154,10 +157,18 @@ static bool op_changed(struct source *base)
     return *src->session->stop || src->session->is_broken || epoch_is_over(src);
 }
 
+static bool op_handing_over(struct source *base)
+{
+    struct kafka_source *src = (struct kafka_source *)base;
+    const struct session *s = src->session;
+    return src->assignment && !s->is_broken && s->handing_over == src->assignment->epoch;
+}
+
 static int op_seal(struct source *base, struct batch *b, enum seal how, struct fail *why)
 {
     struct kafka_source *src = (struct kafka_source *)base;
-    if (epoch_is_over(src) && !(has_bug(late_metadata) && src->assignment))
+    bool last = how == SEAL_UNCHANGED && op_handing_over(base);
+    if (epoch_is_over(src) && !last && !(has_bug(late_metadata) && src->assignment))
         return SOURCE_CHANGED;
     b->offsets = region_alloc(&b->mem, (size_t)(src->count + 1) * sizeof *b->offsets);
     if (!b->offsets)
@@ -186,7 +197,7 @@ static int64_t op_position(struct source *base, int32_t partition)
     return !p ? SOURCE_NOT_OURS : p->next < 0 ? SOURCE_BEGINNING : p->next;
 }
 
-static const struct source_ops ops = {op_next, op_seal, op_changed, op_position};
+static const struct source_ops ops = {op_next, op_seal, op_changed, op_position, op_handing_over};
 
 void kafka_source_open(struct kafka_source *src, struct session *s)
 {

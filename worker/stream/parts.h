@@ -96,6 +96,8 @@ struct session {
      * 0: none. A revoke closes the first, lets the second drain and closes it; an abort closes both and asks
      * for a rewind. */
     atomic_uint_fast64_t building, valid;
+    atomic_uint_fast64_t handing_over; /* the epoch that a revoke lets the work thread finish; 0: none */
+    atomic_bool record_out;            /* the work thread is at a record: it has not come back for another */
     atomic_bool rewind_wanted;
     uint64_t epochs; /* handed out so far; the poller's */
 

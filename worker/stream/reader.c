@@ -168,7 +168,7 @@ static bool source_op_changed(struct source *src)
     return false;
 }
 
-static const struct source_ops ops = {source_op_next, source_op_seal, source_op_changed, NULL};
+static const struct source_ops ops = {source_op_next, source_op_seal, source_op_changed, NULL, NULL};
 
 int reader_open(struct reader **out, const struct settings *s, const char *topic,
                 const struct reader_range *ranges, int count, int64_t start, int timeout_ms, struct fail *why)

@@ -18,6 +18,7 @@ struct session_role {
     enum topic input; /* the one topic that is consumed */
     int batches;      /* of the pool */
     struct session_metrics *metrics; /* NULL: nobody counts */
+    bool hands_over; /* a record's work is long: a revoke waits for what source_handing_over lets it commit */
 };
 
 /* Runs on the work thread; returns 0 when it has nothing more to do, or what source and sink gave it. */

@@ -44,6 +44,7 @@ struct source_ops {
     int (*seal)(struct source *src, struct batch *b, enum seal how, struct fail *why);
     bool (*changed)(struct source *src);
     int64_t (*position)(struct source *src, int32_t partition); /* NULL: has none */
+    bool (*handing_over)(struct source *src);                   /* NULL: never */
 };
 
 struct source {
@@ -69,6 +70,13 @@ static inline int source_seal(struct source *src, struct batch *b, enum seal how
 static inline bool source_changed(struct source *src)
 {
     return src->ops->changed(src);
+}
+
+/* After source_changed: whether a revoke waits, a few seconds at most, for the state of a long computation to be committed
+ * with SEAL_UNCHANGED, so that the partition's next owner goes on from there. */
+static inline bool source_handing_over(struct source *src)
+{
+    return src->ops->handing_over && src->ops->handing_over(src);
 }
 
 #define SOURCE_NOT_OURS  INT64_MIN

@@ -170,12 +170,13 @@ static int watch_checkpoint(void *arg, struct run *run, struct fail *why)
     return 0;
 }
 
-/* The worker is asked to stop while the partition is still its own: what was trained since the last checkpoint is not
- * lost. Nothing is lost either when it comes to nothing: the last checkpoint stands. */
+/* The worker is asked to stop while the partition is still its own, or a revoke waits for it: what was trained since the
+ * last checkpoint is not lost. Nothing is lost either when it comes to nothing: the last checkpoint stands. */
 static void task_leave(struct task *k, struct run *run)
 {
     struct fail why;
-    bool ours = source_position(k->t->src, k->from->partition) != SOURCE_NOT_OURS;
+    bool ours =
+        source_position(k->t->src, k->from->partition) != SOURCE_NOT_OURS || source_handing_over(k->t->src);
     if (!ours || !k->pending || run_state(run)->step <= k->last.step)
         return;
     if (run_leave(run, &k->watch, &why))

@@ -196,7 +196,7 @@ static size_t line_limit(struct sink *sink, enum topic topic)
 /* yaml: settings, as in a configuration file. */
 static void line_open(struct line *l, const char *folder, const char *yaml)
 {
-    static const struct source_ops source_ops = {line_next, line_seal, line_changed, line_position};
+    static const struct source_ops source_ops = {line_next, line_seal, line_changed, line_position, NULL};
     static const struct sink_ops sink_ops = {line_take, line_put_batch, line_wait, line_limit};
     struct fail why = {0};
     const char *config = folder_path(folder, "m.yaml"), *network = folder_path(folder, "tiny.yaml");

@@ -311,7 +311,8 @@ static size_t memory_limit(struct sink *sink, enum topic topic)
 
 static void memory_open(struct memory *m, int job_partitions)
 {
-    static const struct source_ops source_ops = {memory_next, memory_seal, memory_changed, memory_position};
+    static const struct source_ops source_ops = {memory_next, memory_seal, memory_changed, memory_position,
+                                                 NULL};
     static const struct sink_ops sink_ops = {memory_take, memory_put, memory_wait, memory_limit};
     *m = (struct memory){.source.ops = &source_ops, .sink.ops = &sink_ops, .also = -1};
     for (int t = 0; t < TOPICS; t++)
