@@ -80,6 +80,8 @@ static int assign_node(const struct setting *s, void *into, const struct yaml_do
             return yaml_fail(doc, yaml_item(n, i), why, "%s: expected a list of plain values", s->key);
     }
     int rc = setting_assign(s, into, &w, &inner);
+    if (rc == -E_MEMORY) /* no fault of the file's */
+        return fail(why, E_MEMORY, "%s", inner.text);
     return rc ? yaml_fail(doc, n, why, "%s", inner.text) : 0;
 }
 

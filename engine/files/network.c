@@ -255,8 +255,9 @@ static int add_layer(const struct yaml_doc *doc, const struct written *w, const 
         return rc;
     if (w->name && (!strcmp(name, "input") || graph_index(g, name) >= 0))
         return yaml_fail(doc, w->name, why, "the name %.80s is taken", name);
-    if (graph_add(&node, g, w->type, w->name ? name : NULL, &inner))
-        return yaml_fail(doc, w->name ? w->name : w->at, why, "%s", inner.text);
+    if ((rc = graph_add(&node, g, w->type, w->name ? name : NULL, &inner)))
+        return rc == -E_MEMORY ? fail(why, E_MEMORY, "%s", inner.text)
+                               : yaml_fail(doc, w->name ? w->name : w->at, why, "%s", inner.text);
     node->line = yaml_line(w->at);
     if ((rc = parse_settings(doc, w, node, why)))
         return rc;

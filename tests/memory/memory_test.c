@@ -112,9 +112,10 @@ static void judge(const struct subject *s, const struct result *r, long n, const
     bool reached = strstr(r->err, fails), right;
     if (r->code == 0)
         right = got && size == want_size && memcmp(got, want, size) == 0;
-    else /* an error that says why, and no file that looks like a result; a leak ends with 23 */
-        right = (r->code == 1 || r->code == 3) && strstr(r->err, "millrace: ") && strstr(r->err, "memory") &&
-                !(s->output && got);
+    else /* an error that says why, and no file that looks like a result; a configuration is not
+          * to blame (3), a leak ends with 23 */
+        right =
+            r->code == 1 && strstr(r->err, "millrace: ") && strstr(r->err, "memory") && !(s->output && got);
     right &= !strstr(r->err, "Sanitizer");
     free(got);
     if (reached && right)
@@ -143,7 +144,7 @@ static void sweep(const struct subject *s, long points)
     printf("# %s: %ld of %ld allocations failed, %ld runs ended with an error, the others with the same "
            "output\n",
            s->name, points, total, ends);
-    assert_true(ends > points / 2); /* else something eats the errors */
+    assert_true(points < 10 || ends > points / 2); /* else something eats the errors */
     free(want);
     result_free(&r);
 }
@@ -243,6 +244,13 @@ static bool has_struck(void *stream)
     return process_count_text(&s->worker, " fails\n") || !process_alive(&s->worker);
 }
 
+/* Or works. */
+static bool has_begun(void *stream)
+{
+    return has_struck(stream) ||
+           process_count_text(&((struct stream *)stream)->worker, "partitions assigned");
+}
+
 static bool has_ended(void *stream)
 {
     return !process_alive(&((struct stream *)stream)->worker);
@@ -251,6 +259,7 @@ static bool has_ended(void *stream)
 static void strike(struct stream *s, long n)
 {
     worker_start(s, n);
+    wait_until(has_begun, s, LIMIT_MS);
     wait_until(has_struck, s, STRUCK_MS);
     if (!process_count_text(&s->worker, " fails\n"))
         s->missed++; /* fewer allocations than in the life that was counted */
@@ -286,7 +295,7 @@ static void a_worker_loses_and_repeats_nothing(void **state)
     result_free(&r);
     printf("# worker: %ld of %ld allocations failed; it ended at %ld, went on at %ld, %ld were not reached\n",
            points, total, s.ended, s.went_on, s.missed);
-    assert_true(s.missed <= points / 4);
+    assert_true(s.missed <= points / 2);
     process_kill(&s.worker);
 }
 

@@ -66,7 +66,7 @@ static int local_open(struct local *l, struct fail *why)
     job->base_version = 0;
     if (rc || (!l->graph && (rc = job_network(&l->graph, job->network, why))) ||
         (rc = job_prepare(l->graph, job, &l->settings, why))) {
-        why->code = E_CONFIG;
+        why->code = why->code == E_MEMORY ? E_MEMORY : E_CONFIG;
         return fail_prefix(why, "%s", l->cx->argv[0]);
     }
     return backend_open(&l->be, l->cx->settings.engine_backend, (int)l->cx->settings.engine_threads, why);

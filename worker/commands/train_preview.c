@@ -68,7 +68,7 @@ static int preview_open(struct preview *p, struct fail *why)
     if ((rc = job_check(&p->job, topics, &p->settings, why)) ||
         (rc = job_network(&p->graph, p->job.network, why)) ||
         (rc = job_prepare(p->graph, &p->job, &p->settings, why))) {
-        why->code = E_CONFIG;
+        why->code = why->code == E_MEMORY ? E_MEMORY : E_CONFIG;
         return fail_prefix(why, "%s", file);
     }
     p->shape = p->graph->input;

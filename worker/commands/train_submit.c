@@ -47,7 +47,7 @@ static int submit_make(struct submit *s, struct fail *why)
         rc = job_prepare(g, job, &unused, why);
     graph_free(&g);
     if (rc) { /* said now rather than by a worker later */
-        why->code = E_CONFIG;
+        why->code = why->code == E_MEMORY ? E_MEMORY : E_CONFIG;
         return fail_prefix(why, "%s", file);
     }
     const struct passwd *user = getpwuid(getuid());

@@ -169,7 +169,7 @@ int job_settings_parse(struct job_settings *out, const struct text_pair *pairs, 
     if (!rc)
         rc = rules_check(&t.s, why);
     if (rc) {
-        why->code = E_CONFIG;
+        why->code = why->code == E_MEMORY ? E_MEMORY : E_CONFIG;
         rc = fail_prefix(why, "%s", where);
     }
     *out = t.s;
