@@ -283,7 +283,8 @@ static void others_files_are_refused_in_words(void **state)
     refuse_read(GOLDEN "small-labels-idx1-ubyte", "these are labels");
     refuse_read(GOLDEN "mixed.avro", "record 1 (row 2): labels or targets come for some");
     refuse_read(GOLDEN "other.avro", "no published record type");
-    refuse_read("tests/golden", "not a regular file");
+    refuse_read("tests/golden", "neither a folder nor named .jpg, .jpeg or .png");
+    refuse_read("/dev/null", "not a regular file");
     refuse_read("tests/golden/nothing.npy", "No such file");
     refuse_read("LICENSE.bin", "No such file");
     refuse_read("Makefile", "neither its name nor its first bytes");
