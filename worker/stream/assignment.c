@@ -10,7 +10,7 @@
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
-enum { DRAIN_MS = 3000, HAND_OVER_NAP_MS = 5, SETTLE_MS = 100, ASK_MS = 2000, UNSTABLE_MS = 40000 };
+enum { DRAIN_MS = 3000, HAND_OVER_NAP_MS = 5, SETTLE_MS = 100, ASK_MS = 2000, UNSTABLE_MORE_MS = 5000 };
 
 struct assignment *assignment_hold(struct assignment *a)
 {
@@ -65,10 +65,10 @@ static bool closing(struct session *s)
 }
 
 /* committed() of every partition; waits while another's open transaction makes an offset unstable or the broker is
- * away. No wait of that kind outlives a transaction's time by much: after UNSTABLE_MS the session begins anew. */
+ * away. No wait of that kind outlives a transaction's time by much: then the session begins anew, and clears them. */
 static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *list, struct fail *why)
 {
-    int64_t until_us = now_us() + UNSTABLE_MS * 1000;
+    int64_t wait_ms = transaction_timeout_ms(s) + UNSTABLE_MORE_MS, until_us = now_us() + wait_ms * 1000;
     for (bool told = false; !closing(s); told = true) {
         rd_kafka_resp_err_t err = rd_kafka_committed(s->consumer->rk, list, ASK_MS);
         for (int i = 0; !err && i < list->cnt; i++)
@@ -78,8 +78,11 @@ static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *lis
         int rc = client_fail(s->consumer, err, why, "committed offsets of %s", s->input);
         if (rc == -E_DENIED || rc == -E_FENCED)
             return rc;
-        if (now_us() > until_us)
-            return fail(why, E_REBUILD, "the offsets of %s stayed unstable for %d ms", s->input, UNSTABLE_MS);
+        if (now_us() > until_us) {
+            s->unstable = true;
+            return fail(why, E_REBUILD, "the offsets of %s stayed unstable for %lld ms", s->input,
+                        (long long)wait_ms);
+        }
         if (!told)
             log_event(LOG_WARN, "waiting for the group's offsets", "role", s->role->name, "text", why->text,
                       NULL);

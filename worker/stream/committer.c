@@ -21,7 +21,7 @@ struct transaction {
     struct assignment *assignment;
 };
 
-static int64_t transaction_timeout_ms(const struct session *s)
+int64_t transaction_timeout_ms(const struct session *s)
 {
     const char *text = setting_map_get(&s->settings->kafka, "transaction.timeout.ms");
     long long ms = text ? atoll(text) : 0;

@@ -99,7 +99,9 @@ struct session {
     atomic_uint_fast64_t handing_over; /* the epoch that a revoke lets the work thread finish; 0: none */
     atomic_bool record_out;            /* the work thread is at a record: it has not come back for another */
     atomic_bool rewind_wanted;
-    uint64_t epochs; /* handed out so far; the poller's */
+    uint64_t epochs;   /* handed out so far; the poller's */
+    bool unstable;     /* gave up waiting for the group's offsets; the poller's */
+    bool was_unstable; /* so did the session before */
 
     pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t settled_changed;
@@ -155,6 +157,7 @@ void kafka_source_close(struct kafka_source *src);
 
 /* committer.c */
 void *committer_main(void *session);
+int64_t transaction_timeout_ms(const struct session *s); /* transaction.timeout.ms as set */
 void committer_delivered(void *session, const rd_kafka_message_t *m);
 
 #endif

@@ -101,8 +101,10 @@ static void memory_does_not_grow_with_the_backlog(void **state)
     if (checker.code)
         process_print_log(&checker);
     assert_int_equal(checker.code, 0);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps freed memory for a while */
     assert_in_range(away, 1, MOST_MIB);
     assert_in_range(most, 1, MOST_MIB);
+#endif
     process_kill(&worker);
     broker_down(&own);
     result_free(&r);

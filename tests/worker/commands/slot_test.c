@@ -87,12 +87,22 @@ static void two_owners(const char *membership)
 
 static void of_two_static_owners_one_lives(void **state)
 {
+#ifdef __SANITIZE_ADDRESS__
+    print_message("skipped: a fenced client of librdkafka leaks, and the sanitizer's exit code takes the "
+                  "place of 78\n");
+    skip();
+#endif
     (void)state;
     two_owners("static");
 }
 
 static void of_two_dynamic_owners_one_lives(void **state)
 {
+#ifdef __SANITIZE_ADDRESS__
+    print_message("skipped: a fenced client of librdkafka leaks, and the sanitizer's exit code takes the "
+                  "place of 78\n");
+    skip();
+#endif
     (void)state;
     two_owners("dynamic");
 }
