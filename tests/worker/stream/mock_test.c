@@ -442,7 +442,8 @@ static bool judge(const struct scene *s, const struct trace *t)
     if (s->outcome == EXITS)
         return is("exit status", (uint64_t)(WIFEXITED(t->status) ? WEXITSTATUS(t->status) : 256),
                   (uint64_t)s->code);
-    bool good = is("status of the process", (uint64_t)t->status, 0) & is("it played to its end", t->done, 1);
+    bool good = is("status of the process", (uint64_t)t->status, 0);
+    good &= is("it played to its end", t->done, 1);
     good &= is("session_run returned", (uint64_t)-t->rc, (uint64_t)(s->outcome == ENDS ? s->code : 0));
     if (s->outcome == ENDS)
         return good;
@@ -455,9 +456,9 @@ static bool judge(const struct scene *s, const struct trace *t)
                           : s->outcome == ABORTED || s->outcome == ABORTED_REBUILT;
     good &= is("transactions aborted", t->transactions[METRIC_ABORTED], aborts);
     if (s->outcome == CALLED_AGAIN)
-        return good & is("rebuilds but for repeated calls", rebuilds_of(t) - t->rebuilds[E_REBUILD], 0);
+        return is("rebuilds but for repeated calls", rebuilds_of(t) - t->rebuilds[E_REBUILD], 0) && good;
     good &= is("sessions opened anew", rebuilds_of(t), rebuilt);
-    return good & is("fences", t->rebuilds[E_FENCED], s->outcome == FENCED);
+    return is("fences", t->rebuilds[E_FENCED], s->outcome == FENCED) && good;
 }
 
 static void scene_test(void **state)
