@@ -88,8 +88,8 @@ static void rows_make(struct ours *o)
 static void ours_open(struct ours *o)
 {
     struct fail why = {0};
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     o->job = (struct training_job){.job_id = "torch",
                                    .action = ACTION_TRAIN,
                                    .model = "lenet",
