@@ -34,9 +34,10 @@ static void test_result_kills_the_group_at_its_deadline(void **state)
     long start = now_ms();
     assert_int_equal(result_runl(&r, 200, "sh", "-c", "sleep 1000 & echo $!; wait", NULL), -1);
     assert_true(now_ms() - start < 10000);
-    /* Gone, or a zombie that nobody has reaped yet. */
-    char command[128];
-    snprintf(command, sizeof(command), "! grep -qs '^State:.[^ZX]' /proc/%d/status", atoi(r.out));
+    /* Soon gone, or a zombie that nobody has reaped yet. */
+    char command[160];
+    snprintf(command, sizeof(command), "while grep -qs '^State:.[^ZX]' /proc/%d/status; do sleep 0.05; done",
+             atoi(r.out));
     assert_true(atoi(r.out) > 1);
     result_runl(&r, 10000, "sh", "-c", command, NULL);
     result_expect(&r, 0);

@@ -83,7 +83,8 @@ int inflight_open(struct inflight **out, const char *path, struct fail *why)
         close(fd);
     if (at == MAP_FAILED) {
         free(f);
-        return fail(why, E_CONFIG, "worker.state_dir: cannot keep %s: %s", path, strerror(error));
+        return fail(why, error == ENOMEM ? E_MEMORY : E_CONFIG, "worker.state_dir: cannot keep %s: %s", path,
+                    strerror(error));
     }
     f->notes = at;
     f->batch_limit = INT_MAX;
