@@ -50,6 +50,17 @@ static int other_half(const struct plan *p, int one)
     return -1;
 }
 
+/* What a pass begins with, for plan_keep in the end; NULL, and the plan starved, when there is no memory. */
+static bool *keep_all(struct plan *p)
+{
+    bool *keep = malloc((size_t)p->count + 1);
+    if (keep)
+        memset(keep, true, (size_t)p->count);
+    else
+        p->starved = true;
+    return keep;
+}
+
 /* A step that goes reads nothing from now on. */
 static void drop(struct plan *p, bool *keep, int i)
 {
@@ -119,13 +130,9 @@ static void join_backward(struct plan *p, bool *keep, int i)
 
 void plan_join(struct plan *p)
 {
-    bool *keep = malloc((size_t)p->count + 1);
-    if (!keep) {
-        p->starved = true;
+    bool *keep = keep_all(p);
+    if (!keep)
         return;
-    }
-    for (int i = 0; i < p->count; i++)
-        keep[i] = true;
     for (int i = 0; i < p->forward; i++)
         if (keep[i] && may_join(&p->steps[i]))
             join_forward(p, keep, i);
@@ -194,13 +201,9 @@ static void join_inverted(struct plan *p, bool *keep, int i, int depth, int last
 
 void plan_join_inverted(struct plan *p)
 {
-    bool *keep = malloc((size_t)p->count + 1);
-    if (!keep) {
-        p->starved = true;
+    bool *keep = keep_all(p);
+    if (!keep)
         return;
-    }
-    for (int i = 0; i < p->count; i++)
-        keep[i] = true;
     for (int i = 0; i < p->forward; i++) {
         int depth = keep[i] && expands(&p->steps[i]) ? followed(p, i, is_depthwise) : -1;
         if (depth < 0)
@@ -224,13 +227,9 @@ static bool halves(const struct window *conv, const struct window *pool)
 
 void plan_join_pools(struct plan *p)
 {
-    bool *keep = malloc((size_t)p->count + 1);
-    if (!keep) {
-        p->starved = true;
+    bool *keep = keep_all(p);
+    if (!keep)
         return;
-    }
-    for (int i = 0; i < p->count; i++)
-        keep[i] = true;
     for (int i = 0; i < p->forward; i++) {
         struct step *s = &p->steps[i];
         int at = (s->op != OP_CONV && s->op != OP_WINOGRAD) || s->add || s->in[3].id

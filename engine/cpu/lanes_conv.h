@@ -221,22 +221,28 @@ static int list_most(const struct sweep *s)
     return most < LIST ? most : LIST;
 }
 
+/* The input of `rows` output rows from p on, its row 0 being p: where it lies, or a copy with its border. */
+static struct band band_at(const struct sweep *s, int p, int rows, float *copy)
+{
+    if (!crosses_border(s))
+        return (struct band){.x = s->x + (ptrdiff_t)p * s->stride_h * s->W * LANES,
+                             .channel = (ptrdiff_t)s->H * s->W * LANES,
+                             .line = (ptrdiff_t)s->W * LANES,
+                             .rows = rows,
+                             .ahead = true};
+    copy_band(s, p * s->stride_h - s->top, rows, copy);
+    return (struct band){
+        .x = copy, .channel = band_channel(s, rows), .line = (ptrdiff_t)band_width(s) * LANES, .rows = rows};
+}
+
 static void run_sweep(const struct sweep *s, float *scratch)
 {
-    struct band b = {s->x, (ptrdiff_t)s->H * s->W * LANES, (ptrdiff_t)s->W * LANES, 0, s->P, true};
-    if (!crosses_border(s)) {
-        run_band(s, &b, list_most(s));
-        return;
-    }
-    int rows = band_rows(s);
-    b.line = (ptrdiff_t)band_width(s) * LANES;
-    b.x = scratch;
-    b.ahead = false;
-    for (; b.row < s->P; b.row += rows) {
-        b.rows = s->P - b.row < rows ? s->P - b.row : rows;
-        b.channel = band_channel(s, b.rows);
-        copy_band(s, b.row * s->stride_h - s->top, b.rows, scratch);
-        run_band(s, &b, LIST);
+    bool copies = crosses_border(s);
+    int rows = copies ? band_rows(s) : s->P;
+    for (int p = 0; p < s->P; p += rows) {
+        struct band b = band_at(s, p, s->P - p < rows ? s->P - p : rows, scratch);
+        b.row = p;
+        run_band(s, &b, copies ? LIST : list_most(s));
     }
 }
 

@@ -74,20 +74,8 @@ static ptrdiff_t inverted_copy(const struct inverted *v)
 static void inverted_expand(const struct inverted *v, int h, int count, float *scratch)
 {
     struct sweep s = v->expand;
-    struct band b = {.x = s.x + (ptrdiff_t)h * s.stride_h * s.W * LANES,
-                     .channel = (ptrdiff_t)s.H * s.W * LANES,
-                     .line = (ptrdiff_t)s.W * LANES,
-                     .rows = count,
-                     .ahead = true};
+    struct band b = band_at(&s, h, count, scratch + inverted_copy(v));
     s.y = scratch + h % v->lines * v->line + v->left * LANES;
-    if (crosses_border(&s)) {
-        float *copy = scratch + inverted_copy(v);
-        copy_band(&s, h * s.stride_h - s.top, count, copy);
-        b = (struct band){.x = copy,
-                          .channel = band_channel(&s, count),
-                          .line = (ptrdiff_t)band_width(&s) * LANES,
-                          .rows = count};
-    }
     run_band(&s, &b, list_most(&s));
 }
 

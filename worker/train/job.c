@@ -2,6 +2,7 @@
  * job_file.c's, the rows dataset.c's. Next to read: run.c, which trains. */
 #include "worker/train/job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,21 @@ static int network_unknown(const char *name, struct fail *why)
     }
     return fail(why, E_JOB, "network: \"%.100s\" is neither shipped (%s) nor YAML text nor a file's path",
                 name, known);
+}
+
+struct loss_metric job_metric(const struct training_job *job, int64_t sequence, enum job_state state)
+{
+    return (struct loss_metric){.job_id = job->job_id,
+                                .model = job->model,
+                                .sequence = sequence,
+                                .state = state,
+                                .loss = NAN,
+                                .accuracy = NAN,
+                                .val_loss = NAN,
+                                .val_accuracy = NAN,
+                                .learning_rate = NAN,
+                                .samples_per_second = NAN,
+                                .failure_reason = ""};
 }
 
 int job_network(struct graph **out, const char *network, struct fail *why)

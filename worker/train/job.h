@@ -69,6 +69,9 @@ int job_check(const struct training_job *job, bool with_data, struct job_setting
 
 const struct loss_type *job_loss_type(enum job_loss loss); /* NULL: unknown */
 
+/* A metric of the job in which nothing is measured yet: NaN. Its texts are the job's. */
+struct loss_metric job_metric(const struct training_job *job, int64_t sequence, enum job_state state);
+
 /* The network a job names: a shipped file ("lenet") or its YAML text, which holds a newline. */
 int job_network(struct graph **out, const char *network, struct fail *why);
 /* Writes the job's labels, preprocessing and output rule into a graph that is to be trained. With mean_auto the

@@ -25,21 +25,12 @@ double run_accuracy(const struct run *r, const struct run_sum *s)
 
 struct loss_metric run_metric(struct run *r, enum job_state state)
 {
-    return (struct loss_metric){.job_id = r->job->job_id,
-                                .model = r->job->model,
-                                .sequence = ++r->state.sequence,
-                                .state = state,
-                                .epoch = (int32_t)r->state.epoch,
-                                .step = r->state.step,
-                                .total_steps = r->total_steps,
-                                .loss = NAN,
-                                .accuracy = NAN,
-                                .val_loss = NAN,
-                                .val_accuracy = NAN,
-                                .learning_rate = NAN,
-                                .samples_per_second = NAN,
-                                .failure_reason = "",
-                                .worker = ""};
+    struct loss_metric m = job_metric(r->job, ++r->state.sequence, state);
+    m.epoch = (int32_t)r->state.epoch;
+    m.step = r->state.step;
+    m.total_steps = r->total_steps;
+    m.worker = "";
+    return m;
 }
 
 /* Rules that hold since the record before. */

@@ -1,5 +1,4 @@
 /* The beginning of a job: its network, its rows, and where it stood. Next to read: run.c. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,17 +30,7 @@ static int base_graph(struct task *k, struct fail *why)
 /* The first thing that is seen of a job; its sequence begins here. */
 static int task_announce(struct task *k, struct fail *why)
 {
-    struct loss_metric m = {.job_id = k->job->job_id,
-                            .model = k->job->model,
-                            .sequence = 1,
-                            .state = JOB_STARTING,
-                            .loss = NAN,
-                            .accuracy = NAN,
-                            .val_loss = NAN,
-                            .val_accuracy = NAN,
-                            .learning_rate = NAN,
-                            .samples_per_second = NAN,
-                            .failure_reason = ""};
+    struct loss_metric m = job_metric(k->job, 1, JOB_STARTING);
     struct job_checkpoint c = task_point(k, JOB_STARTING);
     int rc = task_batch(k, why);
     c.sequence = 1;
@@ -109,17 +98,7 @@ static int task_read(struct task *k, struct fail *why)
 static int data_tell(struct task *k, struct fail *why)
 {
     struct job_checkpoint c = task_point(k, JOB_TRAINING);
-    struct loss_metric m = {.job_id = k->job->job_id,
-                            .model = k->job->model,
-                            .sequence = ++c.sequence,
-                            .state = JOB_DOWNLOADING,
-                            .loss = NAN,
-                            .accuracy = NAN,
-                            .val_loss = NAN,
-                            .val_accuracy = NAN,
-                            .learning_rate = NAN,
-                            .samples_per_second = NAN,
-                            .failure_reason = ""};
+    struct loss_metric m = job_metric(k->job, ++c.sequence, JOB_DOWNLOADING);
     int64_t outputs = shape_size(graph_output(k->graph));
     int rc = run_data_report(k->data, outputs, &k->mem, &m.metrics, &m.metric_count, why);
     if (!rc)

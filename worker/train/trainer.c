@@ -2,7 +2,6 @@
  * Next to read: task.c. */
 #include "worker/train/trainer.h"
 
-#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -77,22 +76,13 @@ int trainer_end_job(struct trainer *t, const struct record *from, const struct t
     c.state = state;
     c.sequence++;
     c.failure_reason = reason;
-    struct loss_metric m = {.job_id = job->job_id,
-                            .model = job->model,
-                            .sequence = c.sequence,
-                            .state = state,
-                            .epoch = c.epoch,
-                            .step = c.step,
-                            .total_steps = c.total_steps,
-                            .loss = NAN,
-                            .accuracy = NAN,
-                            .val_loss = NAN,
-                            .val_accuracy = NAN,
-                            .learning_rate = NAN,
-                            .samples_per_second = NAN,
-                            .metrics = metric,
-                            .metric_count = metric ? 1 : 0,
-                            .failure_reason = reason};
+    struct loss_metric m = job_metric(job, c.sequence, state);
+    m.epoch = c.epoch;
+    m.step = c.step;
+    m.total_steps = c.total_steps;
+    m.metrics = metric;
+    m.metric_count = metric ? 1 : 0;
+    m.failure_reason = reason;
     rc = trainer_metric(t, b, from, &m, why);
     if (!rc)
         rc = trainer_checkpoint(t, b, from, &c, why);

@@ -54,6 +54,11 @@ static void two_owners(const char *membership)
     struct pair p = {0};
     struct process producer = {0};
     char line[64];
+#ifdef __SANITIZE_ADDRESS__
+    print_message("skipped: a fenced client of librdkafka leaks, and the sanitizer's exit code takes the "
+                  "place of 78\n");
+    skip();
+#endif
     stage_open(&s, broker_shared());
     stage_run(&s, &r, ASK_MS, "topics", "create", "--partitions", "4", NULL);
     result_expect(&r, 0);
@@ -87,22 +92,12 @@ static void two_owners(const char *membership)
 
 static void of_two_static_owners_one_lives(void **state)
 {
-#ifdef __SANITIZE_ADDRESS__
-    print_message("skipped: a fenced client of librdkafka leaks, and the sanitizer's exit code takes the "
-                  "place of 78\n");
-    skip();
-#endif
     (void)state;
     two_owners("static");
 }
 
 static void of_two_dynamic_owners_one_lives(void **state)
 {
-#ifdef __SANITIZE_ADDRESS__
-    print_message("skipped: a fenced client of librdkafka leaks, and the sanitizer's exit code takes the "
-                  "place of 78\n");
-    skip();
-#endif
     (void)state;
     two_owners("dynamic");
 }
