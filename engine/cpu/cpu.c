@@ -238,6 +238,14 @@ static void run_shards(void *context, int thread, int64_t begin, int64_t end)
     }
 }
 
+/* Whole blocks of lanes, so many that every thread gets some, and no more than the plan's. A row's bits do not depend on it. */
+static int64_t rows_of_shard(const struct plan *plan, int64_t rows, int threads)
+{
+    int64_t blocks = (rows + plan->lanes - 1) / plan->lanes;
+    int64_t share = (blocks + threads - 1) / threads * plan->lanes;
+    return share < plan->rows ? share : plan->rows;
+}
+
 static void cpu_steps(struct backend *be, const struct plan *plan, const struct memory *m,
                       const struct span *s)
 {
@@ -246,7 +254,7 @@ static void cpu_steps(struct backend *be, const struct plan *plan, const struct 
     struct call c;
     if (plan->doutput.id == 0) { /* inference: every step goes by rows */
         struct sharded sharded = {plan, m, s, table};
-        pool_run(pool_of(be), s->rows, plan->rows, run_shards, &sharded);
+        pool_run(pool_of(be), s->rows, rows_of_shard(plan, s->rows, be->threads), run_shards, &sharded);
         return;
     }
     for (int i = s->begin; i < s->end; i++) {
