@@ -93,8 +93,11 @@ static int inflight_take(const struct settings *s, struct inflight **f, struct f
 static int infer_run(struct service *sv, struct fail *why)
 {
     struct metrics *m = sv->metrics;
-    const struct session_role role = {
-        .name = "infer", .input = TOPIC_INFERENCE, .batches = BATCHES, .metrics = &m->infer};
+    const struct session_role role = {.name = "infer",
+                                      .input = TOPIC_INFERENCE,
+                                      .outputs = 1u << TOPIC_PREDICTIONS | 1u << TOPIC_DEAD_LETTERS,
+                                      .batches = BATCHES,
+                                      .metrics = &m->infer};
     const struct settings *s = sv->settings;
     struct runner_options options = {.settings = s, .metrics = &m->inference};
     struct backend *be = NULL;
@@ -126,6 +129,9 @@ static int train_run(struct service *sv, struct fail *why)
 {
     const struct session_role role = {.name = "train",
                                       .input = TOPIC_JOBS,
+                                      .outputs = 1u << TOPIC_JOBS | 1u << TOPIC_METRICS |
+                                                 1u << TOPIC_CHECKPOINTS | 1u << TOPIC_MODELS |
+                                                 1u << TOPIC_DEAD_LETTERS,
                                       .batches = TRAIN_BATCHES,
                                       .metrics = &sv->metrics->train,
                                       .hands_over = true};

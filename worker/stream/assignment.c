@@ -65,7 +65,7 @@ static bool closing(struct session *s)
 }
 
 /* committed() of every partition; waits while another's open transaction makes an offset unstable or the broker is
- * away. No wait of that kind outlives a transaction's time by much: then the session begins anew, and clears them. */
+ * away. No wait of that kind outlives a transaction's time by much: then the session begins anew, and that clears them. */
 static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *list, struct fail *why)
 {
     int64_t wait_ms = transaction_timeout_ms(s) + UNSTABLE_MORE_MS, until_us = now_us() + wait_ms * 1000;
@@ -79,7 +79,7 @@ static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *lis
         if (rc == -E_DENIED || rc == -E_FENCED)
             return rc;
         if (now_us() > until_us) {
-            s->unstable = true;
+            s->cleared = false;
             return fail(why, E_REBUILD, "the offsets of %s stayed unstable for %lld ms", s->input,
                         (long long)wait_ms);
         }
@@ -146,7 +146,7 @@ static void assign(struct session *s, const rd_kafka_topic_partition_list_t *par
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(partitions);
     struct assignment *a = NULL;
     rd_kafka_resp_err_t err = 0;
-    if (offsets_find(s, list, &why))
+    if (session_clear(s, &why) || offsets_find(s, list, &why))
         goto out;
     if (!(a = assignment_new(s, list))) {
         fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);
@@ -214,7 +214,7 @@ void assignment_rewind(struct session *s)
             return;
     if (rd_kafka_assignment(s->consumer->rk, &list) || list->cnt == 0)
         goto out; /* a rebalance is under way: it begins at what is committed */
-    if (offsets_find(s, list, &why))
+    if (session_clear(s, &why) || offsets_find(s, list, &why))
         goto out;
     if (!(a = assignment_new(s, list))) {
         fail(&why, E_MEMORY, "an assignment of %d partitions", list->cnt);

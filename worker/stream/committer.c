@@ -293,6 +293,8 @@ static void transact(struct session *s, struct batch *first, struct batch **carr
     if ((!rc || aborted) &&
         s->tainted) /* the answer to the first call may come yet and end the next transaction */
         session_break(s, &(struct fail){E_REBUILD, "a transaction call had to be repeated: new producer"});
+    if (rc && !has_bug(behind_abort))
+        s->cleared = false;
     measure(s->role->metrics, rc ? aborted ? METRIC_ABORTED : METRIC_UNCERTAIN : METRIC_COMMITTED, t.rows,
             now_us() - began_us);
     for (int i = 0; i < t.count; i++)
@@ -310,8 +312,10 @@ void *committer_main(void *session)
         carried = NULL;
         if (!b && handoff_is_closed(&s->sealed))
             return NULL;
-        if (!b)
+        if (!b && s->cleared)
             rd_kafka_poll(s->producer->rk, 0);
+        else if (!b)
+            continue;
         else if (is_over(s, b))
             settle(s, &b, false);
         else if (!b->offset_count && !b->output_count)

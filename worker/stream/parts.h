@@ -99,9 +99,9 @@ struct session {
     atomic_uint_fast64_t handing_over; /* the epoch that a revoke lets the work thread finish; 0: none */
     atomic_bool record_out;            /* the work thread is at a record: it has not come back for another */
     atomic_bool rewind_wanted;
-    uint64_t epochs;   /* handed out so far; the poller's */
-    bool unstable;     /* gave up waiting for the group's offsets; the poller's */
-    bool was_unstable; /* so did the session before */
+    uint64_t epochs; /* handed out so far; the poller's */
+    atomic_bool
+        cleared; /* nothing but commits since session_clear: the producer is the committer's, else the poller's */
 
     pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t settled_changed;
@@ -137,6 +137,10 @@ void watchdog_disarm(struct watchdog *w);
 /* session.c: the first reason stays. */
 void session_break(struct session *s, const struct fail *reason);
 int session_broken(struct session *s, struct fail *why); /* the code, negative, or 0 */
+
+/* clear.c: unless the session is cleared; on the poller's thread, once it is a member of the group and before it asks for offsets.
+ * E_DENIED, E_FENCED, E_CONFIG or E_REBUILD. */
+int session_clear(struct session *s, struct fail *why);
 
 /* assignment.c: the poller. */
 void assignment_rebalance(void *session, rd_kafka_resp_err_t event,

@@ -139,34 +139,6 @@ static int wait_for_topics(struct session *s, struct fail *why)
     return fail(why, E_INTERRUPTED, "stopped while waiting for the broker");
 }
 
-/* A transaction of nothing, aborted. A broker that is killed can lose the marker that ends an aborted transaction: its
- * coordinator says CompleteAbort, and the log of the group's offsets has no marker (Kafka 4.3.1 [M]). Then they stay
- * unstable for good, and no worker of the group begins. This one of the same producer writes the marker. */
-static int clear_offsets(struct session *s, struct fail *why)
-{
-    char group[300];
-    snprintf(group, sizeof group, "%s.%s", s->settings->worker_group, s->role->name);
-    rd_kafka_consumer_group_metadata_t *member = rd_kafka_consumer_group_metadata_new(group);
-    rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(offsets, s->input, 0)->offset = 0; /* never committed */
-    watchdog_arm(s->watchdog, "clearing the group's offsets", 4 * ASK_MS);
-    rd_kafka_error_t *error = rd_kafka_begin_transaction(s->producer->rk);
-    if (!error) { /* what comes of it does not matter: the group's partition is in the transaction by then */
-        rd_kafka_error_t *refused =
-            rd_kafka_send_offsets_to_transaction(s->producer->rk, offsets, member, ASK_MS);
-        if (refused)
-            rd_kafka_error_destroy(refused);
-        error = rd_kafka_abort_transaction(s->producer->rk, ASK_MS);
-    }
-    watchdog_disarm(s->watchdog);
-    rd_kafka_topic_partition_list_destroy(offsets);
-    rd_kafka_consumer_group_metadata_destroy(member);
-    int rc = error ? client_fail_transaction(error, "abort_transaction", why) : 0;
-    if (rc == -E_RETRY || rc == -E_ABORT)
-        rc = fail(why, E_REBUILD, "the group's offsets could not be cleared within %d ms", ASK_MS);
-    return rc;
-}
-
 static int open_producer(struct session *s, struct fail *why)
 {
     const char *extra[] = {"transactional.id", s->transactional_id, NULL};
@@ -183,7 +155,7 @@ static int open_producer(struct session *s, struct fail *why)
         rd_kafka_error_t *error = rd_kafka_init_transactions(s->producer->rk, ASK_MS);
         watchdog_disarm(s->watchdog);
         if (!error)
-            return s->was_unstable ? clear_offsets(s, why) : 0;
+            return 0;
         rc = client_fail_transaction(error, "init_transactions", why);
         if (rc == -E_RETRY && !*s->stop) {
             log_event(LOG_WARN, "waiting for the transaction coordinator", "role", s->role->name, "text",
@@ -424,16 +396,16 @@ static int after_break(const struct session_role *role, int64_t *rebuilds_us, in
     return 0;
 }
 
-/* unstable: whether the session before gave up waiting for the group's offsets; then, whether this one did. */
+/* cleared: as the session before left it, then as this one does. */
 static int session_once(const struct settings *settings, const struct session_role *role, session_work *work,
-                        void *arg, atomic_bool *stop, struct watchdog *watchdog, bool *unstable,
+                        void *arg, atomic_bool *stop, struct watchdog *watchdog, bool *cleared,
                         struct fail *why)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
         return fail(why, E_MEMORY, "a session");
     session_init(s, settings, role, stop, watchdog);
-    s->was_unstable = *unstable;
+    s->cleared = *cleared;
     metrics_wait(role->metrics, "waiting for the broker and its topics");
     int rc = wait_for_topics(s, why);
     if (!rc)
@@ -446,7 +418,7 @@ static int session_once(const struct settings *settings, const struct session_ro
     if (!rc)
         rc = session_turn(s, work, arg, why);
     metrics_wait(role->metrics, "the session is closed");
-    *unstable = s->unstable;
+    *cleared = s->cleared;
     session_close(s);
     free(s);
     return rc;
@@ -457,12 +429,12 @@ int session_run(const struct settings *s, const struct session_role *role, sessi
 {
     int64_t rebuilds_us[REBUILDS + 1] = {0}, fences_us[FENCES] = {0};
     struct watchdog watchdog;
-    bool unstable = false;
+    bool cleared = false;
     int rc = watchdog_open(&watchdog, why);
     if (rc)
         return rc;
     do {
-        rc = session_once(s, role, work, arg, stop, &watchdog, &unstable, why);
+        rc = session_once(s, role, work, arg, stop, &watchdog, &cleared, why);
         if (rc == -E_INTERRUPTED && *stop)
             rc = 0;
     } while (rc && !(rc = after_break(role, rebuilds_us, fences_us, why)) && !*stop);

@@ -16,6 +16,7 @@
 struct session_role {
     const char *name; /* "infer": group <worker.group>.infer, transactional.id <prefix><slot>.infer */
     enum topic input; /* the one topic that is consumed */
+    unsigned outputs; /* the topics it writes to, 1 << enum topic each */
     int batches;      /* of the pool */
     struct session_metrics *metrics; /* NULL: nobody counts */
     bool hands_over; /* a record's work is long: a revoke waits for what source_handing_over lets it commit */

@@ -19,6 +19,7 @@ public final class Checker {
         "produce", Set.of("group", "topic", "count", "rows", "model", "shape", "dtype", "top-k", "seed", "rate",
             "id-prefix", "poison-every", "poison-file", "crash-every", "hurry-file", "timeout"),
         "topic", Set.of("group", "topic", "partitions", "timeout"),
+        "hang", Set.of("group", "transactional-id", "timeout"),
         "prove", Set.of("group", "timeout"));
     private static final Set<String> FLAGS = Set.of("json", "no-offsets");
 
@@ -79,6 +80,7 @@ public final class Checker {
             case "models" -> new Histories(options).models();
             case "prove" -> new Mimic(options).prove();
             case "produce" -> new Foreign(options).produce();
+            case "hang" -> new Hanging(options).leave();
             default -> new Foreign(options).topic();
         };
     }

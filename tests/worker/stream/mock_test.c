@@ -44,7 +44,7 @@ enum api {
 enum outcome {
     INSIDE, /* librdkafka repeats the request: nobody sees it */
     CALLED_AGAIN, /* as INSIDE, but where it took so long that the call was repeated: a new producer behind the transaction */
-    ABORTED,         /* one transaction aborted (`code`: that many, where not 1), nothing opened anew */
+    ABORTED,         /* one transaction aborted, nothing opened anew */
     ABORTED_REBUILT, /* one transaction aborted, then as REBUILT */
     REBUILT,         /* new producer and consumer, once */
     FENCED,          /* the same, counted as a fence */
@@ -54,6 +54,7 @@ enum outcome {
 
 enum fault {
     ERRORS,
+    FIRST, /* errors for the session's first transaction, of which nothing stays; the others are for those behind it */
     LATE,       /* the answer comes after `times` ms */
     LATE_ABORT, /* the error, and the abort that follows is answered late */
     STRAYS,     /* partitions are not forwarded at first: records come out of consumer_poll */
@@ -93,7 +94,7 @@ static const struct scene {
      ERRORS},
     {"AddPartitionsToTxn: concurrent transactions", ADD_PARTITIONS, ERR(CONCURRENT_TRANSACTIONS), 3, INSIDE,
      0, ERRORS},
-    {"Produce: too large", PRODUCE, ERR(MSG_SIZE_TOO_LARGE), 1, ABORTED, 2, ERRORS},
+    {"Produce: too large", PRODUCE, ERR(MSG_SIZE_TOO_LARGE), 1, ABORTED, 0, ERRORS},
     {"Produce: fenced", PRODUCE, ERR(INVALID_PRODUCER_EPOCH), 1, FENCED, 0, ERRORS},
     {"Produce: out of order", PRODUCE, ERR(OUT_OF_ORDER_SEQUENCE_NUMBER), 1, REBUILT, 0, ERRORS},
     {"Produce: leader moved", PRODUCE, ERR(NOT_LEADER_FOR_PARTITION), 2, INSIDE, 0, ERRORS},
@@ -117,6 +118,15 @@ static const struct scene {
     {"EndTxn: a late answer", END_TXN, 0, 2500, REBUILT, 0, LATE},
     {"EndTxn: a late answer to an abort", TXN_OFFSET_COMMIT, ERR(ILLEGAL_GENERATION), 1, ABORTED_REBUILT, 0,
      LATE_ABORT},
+    /* the session's first transaction */
+    {"first AddPartitionsToTxn: refused", ADD_PARTITIONS, ERR(TOPIC_AUTHORIZATION_FAILED), MOST, ENDS,
+     E_DENIED, FIRST},
+    {"first AddPartitionsToTxn: concurrent transactions", ADD_PARTITIONS, ERR(CONCURRENT_TRANSACTIONS), 3,
+     INSIDE, 0, FIRST},
+    {"first Produce: fenced", PRODUCE, ERR(INVALID_PRODUCER_EPOCH), 1, FENCED, 0, FIRST},
+    {"first TxnOffsetCommit: unknown member", TXN_OFFSET_COMMIT, ERR(UNKNOWN_MEMBER_ID), 1, INSIDE, 0, FIRST},
+    {"first EndTxn: wrong state", END_TXN, ERR(INVALID_TXN_STATE), 1, REBUILT, 0, FIRST},
+    {"first EndTxn: coordinator loads", END_TXN, ERR(COORDINATOR_LOAD_IN_PROGRESS), 2, INSIDE, 0, FIRST},
     /* records outside their queue */
     {"records out of consumer_poll", PRODUCE, 0, 0, INSIDE, 0, STRAYS},
     /* reading what is committed */
@@ -155,7 +165,7 @@ struct play {
     rd_kafka_mock_cluster_t *cluster;
     struct settings settings;
     struct metrics *metrics;
-    atomic_bool stop, running;
+    atomic_bool stop, running, prepared;
     struct fail why;
     int rc;
 };
@@ -170,7 +180,7 @@ struct play {
     } while (0)
 
 /* In place of librdkafka's own, which these call: the linker finds them first. */
-static enum fault hanging;
+static _Atomic(enum fault) hanging;
 
 static void *own(enum fault call, const char *name)
 {
@@ -218,12 +228,24 @@ void rd_kafka_queue_forward(rd_kafka_queue_t *from, rd_kafka_queue_t *to)
         real(from, to);
 }
 
+/* The work begins when the fault is in its place. */
+static int gated_work(struct source *src, struct sink *sink, void *arg, struct fail *why)
+{
+    const struct play *p = arg;
+    while (!p->prepared && !p->stop)
+        usleep(1000);
+    return echo_work(src, sink, NULL, why);
+}
+
 static void *session_main(void *arg)
 {
     struct play *p = arg;
-    const struct session_role role = {
-        .name = "infer", .input = TOPIC_INFERENCE, .batches = 4, .metrics = &p->metrics->infer};
-    p->rc = session_run(&p->settings, &role, echo_work, NULL, &p->stop, &p->why);
+    const struct session_role role = {.name = "infer",
+                                      .input = TOPIC_INFERENCE,
+                                      .outputs = 1u << TOPIC_PREDICTIONS,
+                                      .batches = 4,
+                                      .metrics = &p->metrics->infer};
+    p->rc = session_run(&p->settings, &role, gated_work, p, &p->stop, &p->why);
     p->running = false;
     return NULL;
 }
@@ -326,6 +348,13 @@ static void trace_fill(struct play *p, struct trace *t, int answered)
     t->done = true;
 }
 
+/* What a session asks before it has partitions, and what its first transaction is made of. */
+static bool is_early(const struct scene *s)
+{
+    return s->fault == FIRST || s->fault == HANGS_INIT || s->fault == STRAYS || s->api == INIT_PRODUCER_ID ||
+           s->api == OFFSET_FETCH;
+}
+
 static void scene_play(const struct scene *s, struct trace *t)
 {
     struct play p = {.scene = s, .running = true};
@@ -335,10 +364,17 @@ static void scene_play(const struct scene *s, struct trace *t)
     pthread_t thread;
     cluster_open(&p);
     inputs_produce(&p);
-    fault_prepare(&p);
-    hanging = s->fault;
+    hanging = is_early(s) ? s->fault : ERRORS;
+    if (is_early(s))
+        fault_prepare(&p);
     rd_kafka_t *reader = answers_open(&p);
     NEED(!pthread_create(&thread, NULL, session_main, &p));
+    while (p.running && !is_early(s) && !p.metrics->infer.ready)
+        usleep(1000);
+    if (!is_early(s))
+        fault_prepare(&p);
+    hanging = s->fault;
+    p.prepared = true;
     while (p.running && now_us() < until_us && (s->outcome >= ENDS || answered < RECORDS))
         answers_take(reader, seen, &answered);
     p.stop = true;
@@ -451,9 +487,7 @@ static bool judge(const struct scene *s, const struct trace *t)
         good &= is("strays", log_has(t, "a record arrived outside its queue"), 1);
     good &= is("inputs answered", (uint64_t)t->answered, RECORDS);
     bool rebuilt = s->outcome == REBUILT || s->outcome == FENCED || s->outcome == ABORTED_REBUILT;
-    uint64_t aborts = s->outcome == ABORTED && s->code
-                          ? (uint64_t)s->code
-                          : s->outcome == ABORTED || s->outcome == ABORTED_REBUILT;
+    bool aborts = s->outcome == ABORTED || s->outcome == ABORTED_REBUILT;
     good &= is("transactions aborted", t->transactions[METRIC_ABORTED], aborts);
     if (s->outcome == CALLED_AGAIN)
         return is("rebuilds but for repeated calls", rebuilds_of(t) - t->rebuilds[E_REBUILD], 0) && good;

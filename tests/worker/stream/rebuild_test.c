@@ -82,8 +82,11 @@ struct play {
 static void *session_main(void *arg)
 {
     struct play *p = arg;
-    const struct session_role role = {
-        .name = "infer", .input = TOPIC_INFERENCE, .batches = 8, .metrics = &p->metrics->infer};
+    const struct session_role role = {.name = "infer",
+                                      .input = TOPIC_INFERENCE,
+                                      .outputs = 1u << TOPIC_PREDICTIONS,
+                                      .batches = 8,
+                                      .metrics = &p->metrics->infer};
     p->rc = session_run(&p->settings, &role, echo_work, NULL, &p->stop, &p->why);
     return NULL;
 }
@@ -214,9 +217,29 @@ static void a_stray_record_waits_for_the_transaction_under_way(void **state)
     play_close(&p);
 }
 
+/* A record and offsets of this producer are open, and its coordinator knows of no transaction: neither may be committed with
+ * what the session commits, nor hold it up. */
+static void what_a_lost_marker_left_open_is_ended(void **state)
+{
+    struct play p;
+    struct result r = {0};
+    char id[200];
+    (void)state;
+    play_open(&p, "dynamic");
+    produce(&p, ANY, true);
+    snprintf(id, sizeof id, "%sa.infer", p.stage.prefix);
+    stage_checker(&p.stage, &r, ASK_MS / 1000, "hang", "--transactional-id", id, NULL);
+    result_expect(&r, 0);
+    result_free(&r);
+    assert_int_equal(pthread_create(&p.thread, NULL, session_main, &p), 0);
+    answers_check(&p);
+    play_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_lost_marker_left_open_is_ended),
         cmocka_unit_test(a_static_member_that_is_opened_anew_goes_on),
         cmocka_unit_test(a_dynamic_member_that_is_opened_anew_goes_on),
         cmocka_unit_test(a_stray_record_waits_for_the_transaction_under_way),
