@@ -95,7 +95,8 @@ static int infer_run(struct service *sv, struct fail *why)
     struct metrics *m = sv->metrics;
     const struct session_role role = {.name = "infer",
                                       .input = TOPIC_INFERENCE,
-                                      .outputs = 1u << TOPIC_PREDICTIONS | 1u << TOPIC_DEAD_LETTERS,
+                                      .outputs = 1u << TOPIC_PREDICTIONS | 1u << TOPIC_SHADOW |
+                                                 1u << TOPIC_MODELS | 1u << TOPIC_DEAD_LETTERS,
                                       .batches = BATCHES,
                                       .metrics = &m->infer};
     const struct settings *s = sv->settings;

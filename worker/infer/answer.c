@@ -1,6 +1,7 @@
 /* Makes a Prediction of a request and its outputs. Who fills outputs and statuses: runner.c. */
 #include "worker/infer/answer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,8 +47,9 @@ static bool copy_list(struct batch *b, struct list *l)
 }
 
 int answer_new(struct answer **out, struct batch *b, const struct record *r, const struct inference *q,
-               const struct served *served, const char *variant, size_t limit, struct fail *why)
+               const struct route *route, bool shadow, size_t limit, struct fail *why)
 {
+    const struct served *served = shadow ? route->shadow : route->served;
     size_t bound = size_bound(q, served, r->key.size);
     if (bound > limit)
         return fail(
@@ -64,7 +66,10 @@ int answer_new(struct answer **out, struct batch *b, const struct record *r, con
     a->id = q->id;
     a->row_ids = q->row_ids;
     a->served = served;
-    a->variant = text_span(variant);
+    a->variant = text_span(shadow ? "shadow" : route->variant);
+    a->topic = shadow ? TOPIC_SHADOW : TOPIC_PREDICTIONS;
+    a->metrics = shadow ? route->shadow_metrics : route->metrics;
+    a->side = shadow ? NULL : route->side;
     a->rows = q->rows;
     a->top_k = q->top_k;
     a->return_outputs = q->return_outputs;
@@ -116,7 +121,7 @@ int answer_refuse(struct answer *a, struct batch *b, enum row_status status, con
 /* What the metrics gain when the answer is committed. */
 static int count_rows(const struct answer *a, struct batch *b, struct fail *why)
 {
-    struct model_metrics *m = a->served->metrics;
+    struct model_metrics *m = a->metrics;
     uint64_t rows[METRIC_ROWS] = {0};
     _Static_assert(METRIC_ROWS == ROW_EXPIRED + 1, "metrics know every row status");
     if (!m)
@@ -147,6 +152,8 @@ static void put_rows(const struct answer *a, struct bytes *to, struct class_scor
         } else {
             row.error = a->notes[i];
         }
+        if (a->side)
+            canary_row(a->side, row.status == ROW_OK && isfinite(row.score), row.label);
         prediction_row(to, &row);
     }
 }
@@ -191,9 +198,8 @@ int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch
     char *value = scratch->failed ? NULL : region_copy(&b->mem, scratch->data, scratch->size);
     if (!value)
         return fail(why, E_MEMORY, "a Prediction of %lld rows", (long long)a->rows);
-    b->rows += a->rows;
+    b->rows += a->topic == TOPIC_PREDICTIONS ? a->rows : 0;
     if (count_rows(a, b, why))
         return -E_MEMORY;
-    return batch_derived(b, TOPIC_PREDICTIONS, &a->from, a->from.key, (struct span){value, scratch->size},
-                         why);
+    return batch_derived(b, a->topic, &a->from, a->from.key, (struct span){value, scratch->size}, why);
 }

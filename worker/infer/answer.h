@@ -13,6 +13,9 @@ struct answer {
     struct list row_ids; /* over a copy in the batch's memory; count 0: none */
     const struct served *served;
     struct span variant;
+    enum topic topic;              /* of the Prediction */
+    struct model_metrics *metrics; /* NULL: nobody counts */
+    struct canary_side *side;      /* NULL: nobody judges */
     int64_t rows;
     float *outputs;    /* [rows][outputs of the net]; zero where a row was not scored */
     float *saliency;   /* [rows][input of the net], as outputs; NULL: not asked for */
@@ -24,10 +27,10 @@ struct answer {
     int64_t received_us, started_us, compute_us; /* monotonic; duration */
 };
 
-/* Takes over what is needed of the request; statuses begin as ROW_OK. E_TOO_LARGE when the Prediction would not fit into
- * `limit` bytes; nothing is taken then but memory of the batch. */
+/* Takes over what is needed of the request; statuses begin as ROW_OK. The answer is the one that counts, or the shadow's.
+ * E_TOO_LARGE when the Prediction would not fit into `limit` bytes; nothing is taken then but memory of the batch. */
 int answer_new(struct answer **out, struct batch *b, const struct record *r, const struct inference *request,
-               const struct served *served, const char *variant, size_t limit, struct fail *why);
+               const struct route *route, bool shadow, size_t limit, struct fail *why);
 /* Row i is answered with this status and error, which is copied. */
 int answer_refuse_row(struct answer *a, struct batch *b, int64_t i, enum row_status status, const char *error,
                       struct fail *why);

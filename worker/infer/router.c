@@ -10,15 +10,25 @@
 
 enum { NETS = 32, KEPT = 8, NAMES = 32, SPEC = 256, CATCH_UP_MS = 5000, REPAIR_MS = 2000 };
 
+/* One of those who may answer to a name. */
+struct responder {
+    struct served *served; /* NULL: there is none */
+    struct model_metrics *metrics;
+    double share; /* of the keys */
+    char variant[102];
+};
+
+enum { MAIN, CHALLENGER, SHADOW, TARGETS };
+
 /* What a name meant at the follower's change count; good while that stands. */
 struct meaning {
     char spec[SPEC];
     size_t size;
     uint64_t changes;
-    char variant[102];
-    struct served *served; /* NULL: unknown */
-    int64_t looked_ms;     /* unknown: everything stable at this time had been read */
-    int64_t repair_ms;     /* known but broken: when the artefact is looked at again; 0: not so */
+    struct responder targets[TARGETS]; /* MAIN served NULL: unknown */
+    struct canary *canary;             /* NULL: there is no challenger */
+    int64_t looked_ms;                 /* unknown: everything stable at this time had been read */
+    int64_t repair_ms; /* one of them is broken: when the artefact is looked at again; 0: not so */
     struct fail unknown;
 };
 
@@ -31,6 +41,7 @@ struct router {
     struct served nets[NETS]; /* net NULL: free */
     struct meaning names[NAMES];
     int next_name; /* the one to be replaced next */
+    struct canary *canaries;
     int64_t clock;
 };
 
@@ -65,6 +76,7 @@ void router_close(struct router **r)
     for (int i = 0; i < NETS; i++)
         served_close(&(*r)->nets[i]);
     model_release(&(*r)->fixed);
+    canaries_free(&(*r)->canaries);
     free(*r);
     *r = NULL;
 }
@@ -85,7 +97,6 @@ static int served_open(struct router *r, struct model *m, struct served **out, s
     s->max_rows = r->max_rows;
     s->be = r->be;
     s->model = model_hold(m);
-    s->metrics = metrics_model(r->metrics, m->name, m->version);
     if (!s->places) {
         served_close(s);
         return fail(why, E_MEMORY, "a net for %d rows", r->max_rows);
@@ -135,32 +146,75 @@ static struct meaning *meaning_new(struct router *r, struct span spec)
 }
 
 /* The model and its net. Memory may be short for a moment, and a verdict on that would stay: it is tried once more. */
-static int serve(struct router *r, struct span spec, struct meaning *n, struct fail *why)
+static int serve(struct router *r, struct span spec, struct responder *t, struct fail *why)
 {
     int rc = -E_MEMORY;
     for (int attempt = 0; attempt < 2 && rc == -E_MEMORY; attempt++) {
         struct model *m = NULL;
-        rc = follower_find(r->follower, spec, &m, n->variant, why);
+        rc = follower_find(r->follower, spec, &m, t->variant, why);
         if (!rc)
-            rc = served_find(r, m, &n->served, why);
+            rc = served_find(r, m, &t->served, why);
+        if (!rc)
+            t->metrics = metrics_model(r->metrics, m->name, m->version, t->variant);
         model_release(&m);
     }
     return rc;
 }
 
+/* Who else answers to the bare name: `alias`, and its newest event. Nobody, where it is the champion's version or cannot be
+ * served: that is said, and tried again later. */
+static bool serve_beside(struct router *r, struct meaning *n, int which, const char *alias,
+                         struct model_version_event *e, struct region *mem)
+{
+    struct responder *t = &n->targets[which];
+    const struct model *champion = n->targets[MAIN].served->model;
+    struct fail why = {0};
+    char spec[SPEC];
+    int rc = follower_alias(r->follower, champion->name, alias, e, mem, &why);
+    if (rc == -E_UNKNOWN_MODEL || (!rc && (e->traffic <= 0 || e->version == champion->version)))
+        return false;
+    snprintf(spec, sizeof spec, "%s@%s", champion->name, alias);
+    if (!rc)
+        rc = serve(r, text_span(spec), t, &why);
+    if (!rc) {
+        t->share = e->traffic;
+        return true;
+    }
+    log_event(LOG_ERROR, "a model cannot be served", "model", spec, "text", why.text, NULL);
+    n->repair_ms = clock_ms() + REPAIR_MS;
+    return false;
+}
+
+static void resolve_beside(struct router *r, struct meaning *n)
+{
+    const struct model *champion = n->targets[MAIN].served->model;
+    struct model_version_event e;
+    struct region mem = {0};
+    if (memchr(n->spec, '@', n->size))
+        return;
+    if (serve_beside(r, n, CHALLENGER, "challenger", &e, &mem))
+        n->canary = canaries_find(&r->canaries, &e, champion->version);
+    else if (!n->repair_ms)
+        canaries_end(r->canaries, champion->name);
+    serve_beside(r, n, SHADOW, "shadow", &e, &mem);
+    region_free(&mem);
+}
+
 /* Asks the follower; when it does not know, once more after it has caught up. */
 static int resolve(struct router *r, struct span spec, struct meaning *n, struct fail *why)
 {
-    n->served = NULL;
+    struct responder *main = n->targets;
+    memset(n->targets, 0, sizeof n->targets);
+    n->canary = NULL;
     n->repair_ms = 0;
     n->changes = follower_changes(r->follower);
-    int rc = serve(r, spec, n, why);
+    int rc = serve(r, spec, main, why);
     if (rc == -E_UNKNOWN_MODEL) {
         n->looked_ms = clock_ms();
         rc = follower_catch_up(r->follower, CATCH_UP_MS, why);
         if (!rc) {
             n->changes = follower_changes(r->follower);
-            rc = serve(r, spec, n, why);
+            rc = serve(r, spec, main, why);
         }
     }
     if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE || rc == -E_MEMORY)
@@ -169,36 +223,69 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
         n->unknown = *why;
     else if (rc)
         n->size = 0; /* nothing is known: forget the name */
+    else
+        resolve_beside(r, n);
     return rc;
 }
 
-int router_find(struct router *r, struct span spec, int64_t timestamp_ms, struct served **out,
-                const char **variant, struct fail *why)
+/* Which of those who may answer to a name does, for this key. */
+static void choose(const struct meaning *n, struct span key, struct span id, struct route *out)
+{
+    const struct responder *main = &n->targets[MAIN], *t = main, *shadow = &n->targets[SHADOW];
+    struct canary *c = n->canary;
+    if (n->targets[CHALLENGER].served || shadow->served) {
+        double place = canary_place(main->served->model->name, key, id);
+        if (place < n->targets[CHALLENGER].share && c && c->verdict != CANARY_BREACH)
+            t = &n->targets[CHALLENGER];
+        if (place >= 1 - shadow->share) {
+            out->shadow = shadow->served;
+            out->shadow_metrics = shadow->metrics;
+        }
+    }
+    out->served = t->served;
+    out->variant = t->variant;
+    out->metrics = t->metrics;
+    out->side = !c ? NULL : t == main ? &c->champion : &c->challenger;
+}
+
+static int find_meaning(struct router *r, struct span spec, int64_t timestamp_ms, struct meaning **out,
+                        struct fail *why)
+{
+    struct meaning *n = meaning_of(r, spec);
+    bool fresh =
+        n && n->changes == follower_changes(r->follower) && (!n->repair_ms || clock_ms() < n->repair_ms);
+    *out = n = n ? n : meaning_new(r, spec);
+    if (!fresh || (!n->targets[MAIN].served && timestamp_ms > n->looked_ms))
+        return resolve(r, spec, n, why);
+    if (n->targets[MAIN].served)
+        return 0;
+    *why = n->unknown;
+    return -E_UNKNOWN_MODEL;
+}
+
+int router_find(struct router *r, struct span spec, const struct record *record, struct span id,
+                struct route *out, struct fail *why)
 {
     static const char champion[] = "champion";
-    int rc = 0;
-    if (r->fixed) {
-        *variant = champion;
-        rc = served_find(r, r->fixed, out, why);
-    } else if (spec.size == 0 || spec.size >= SPEC) {
-        rc = fail(why, E_BAD_REQUEST, "model: a name of %zu bytes", spec.size);
-    } else {
-        struct meaning *n = meaning_of(r, spec);
-        bool fresh =
-            n && n->changes == follower_changes(r->follower) && (!n->repair_ms || clock_ms() < n->repair_ms);
-        if (!fresh || (!n->served && timestamp_ms > n->looked_ms)) {
-            n = n ? n : meaning_new(r, spec);
-            rc = resolve(r, spec, n, why);
-        } else if (!n->served) {
-            *why = n->unknown;
-            rc = -E_UNKNOWN_MODEL;
-        }
-        *out = n->served;
-        *variant = n->variant;
-    }
-    if (!rc)
-        (*out)->used = ++r->clock;
-    return rc;
+    struct meaning *n = NULL;
+    *out = (struct route){.variant = champion};
+    if (!r->fixed && (spec.size == 0 || spec.size >= SPEC))
+        return fail(why, E_BAD_REQUEST, "model: a name of %zu bytes", spec.size);
+    int rc = r->fixed ? served_find(r, r->fixed, &out->served, why)
+                      : find_meaning(r, spec, record->timestamp_ms, &n, why);
+    if (rc)
+        return rc;
+    if (!r->fixed)
+        choose(n, record->key, id, out);
+    out->served->used = ++r->clock;
+    if (out->shadow)
+        out->shadow->used = ++r->clock;
+    return 0;
+}
+
+int router_judge(struct router *r, const struct settings *s, struct batch *b, struct fail *why)
+{
+    return canaries_settle(r->canaries, r->follower, s, b, why);
 }
 
 int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *s, struct fail *why),
@@ -213,14 +300,15 @@ int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *
 
 bool router_is_full(const struct router *r)
 {
+    int free = 0;
     for (int i = 0; i < NETS; i++)
-        if (!r->nets[i].model)
-            return false;
-    return true;
+        free += !r->nets[i].model;
+    return free < TARGETS;
 }
 
-void router_drop_rows(struct router *r)
+void router_rewind(struct router *r)
 {
+    canaries_rewind(r->canaries);
     for (int i = 0; i < NETS; i++)
         r->nets[i].rows = 0;
 }
@@ -228,12 +316,14 @@ void router_drop_rows(struct router *r)
 static void forget(struct router *r, const struct served *s)
 {
     for (int i = 0; i < NAMES; i++)
-        if (r->names[i].served == s)
-            r->names[i].size = 0;
+        for (int k = 0; k < TARGETS; k++)
+            if (r->names[i].targets[k].served == s)
+                r->names[i].size = 0;
 }
 
 void router_trim(struct router *r)
 {
+    canaries_trim(&r->canaries);
     for (;;) {
         struct served *oldest = NULL;
         int open = 0;

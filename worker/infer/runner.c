@@ -42,6 +42,7 @@ struct runner {
     struct record held; /* a suspect that begins the next batch */
     bool is_held;
     struct hook hook;
+    uint64_t passes;  /* forward passes so far */
     int64_t spent_us; /* waiting and computing while the record at hand was taken: not decoding */
 };
 
@@ -66,6 +67,7 @@ static int flush(void *runner, struct served *s, struct fail *why)
     r->spent_us += compute_us;
     histogram_observe(HISTOGRAM(r, compute_us), compute_us);
     histogram_observe(HISTOGRAM(r, batch_rows), s->rows);
+    r->passes++;
     for (int i = 0; i < s->rows; i++) {
         struct answer *a = s->places[i].answer;
         memcpy(a->outputs + s->places[i].row * K, y + i * K, (size_t)K * sizeof *y);
@@ -74,6 +76,8 @@ static int flush(void *runner, struct served *s, struct fail *why)
             histogram_observe(HISTOGRAM(r, queue_us), began_us - a->received_us);
         }
         a->compute_us = compute_us > a->compute_us ? compute_us : a->compute_us;
+        if (a->side)
+            canary_pass(a->side, r->passes, compute_us);
     }
     s->rows = 0;
     return 0;
@@ -132,15 +136,15 @@ static int check_tensor(const struct inference *q, const struct model *m, struct
 
 /* Finds the model. Waits where it is told to, and while the topic or the store cannot be read; gives up when the records
  * belong to someone else meanwhile: SOURCE_CHANGED. */
-static int find_model(struct runner *r, const struct record *record, struct span spec, struct served **s,
-                      const char **variant, struct fail *why)
+static int find_model(struct runner *r, const struct record *record, const struct inference *q,
+                      struct route *route, struct fail *why)
 {
     struct timespec pause = {0, 50000000};
     bool wait = r->settings->inference_unknown_model == UNKNOWN_WAIT;
     int64_t began_us = now_us();
     int rc;
     for (bool told = false;; told = true) {
-        rc = router_find(r->router, spec, record->timestamp_ms, s, variant, why);
+        rc = router_find(r->router, q->model, record, q->id, route, why);
         if (rc != -E_RETRY && rc != -E_IO && !(rc == -E_UNKNOWN_MODEL && wait))
             break;
         if (!told)
@@ -152,7 +156,49 @@ static int find_model(struct runner *r, const struct record *record, struct span
         nanosleep(&pause, NULL);
     }
     r->spent_us += now_us() - began_us;
-    r->model = rc ? r->model : (*s)->metrics;
+    r->model = rc ? r->model : route->metrics;
+    return rc;
+}
+
+static void append(struct runner *r, struct answer *a)
+{
+    a->received_us = now_us();
+    if (r->last)
+        r->last->next = a;
+    else
+        r->first = a;
+    r->last = a;
+}
+
+static int answer_rows(struct runner *r, struct answer *a, struct served *s, const struct inference *q,
+                       struct fail *why)
+{
+    append(r, a);
+    if (q->deadline_at && clock_ms() > q->deadline_at)
+        return answer_refuse(a, r->batch, ROW_EXPIRED, EXPIRED, why);
+    return place_rows(r, s, a, q, why);
+}
+
+/* The same request answered by the shadow, without maps. What it cannot answer is nobody's loss. */
+static int take_shadow(struct runner *r, const struct record *record, const struct inference *q,
+                       const struct route *route, struct fail *why)
+{
+    struct inference plain = *q;
+    struct answer *a;
+    struct fail not_this;
+    plain.explain = false;
+    int rc = q->kind == PAYLOAD_TENSOR ? check_tensor(q, route->shadow->model, &not_this) : 0;
+    if (!rc)
+        rc = answer_new(&a, r->batch, record, &plain, route, true, sink_limit(r->sink, TOPIC_SHADOW),
+                        &not_this);
+    if (!rc)
+        return answer_rows(r, a, route->shadow, &plain, why);
+    if (fail_class(not_this.code) == FAIL_RECORD) {
+        log_event(LOG_WARN, "no shadow answer", "model", route->shadow->model->name, "text", not_this.text,
+                  NULL);
+        return 0;
+    }
+    *why = not_this;
     return rc;
 }
 
@@ -160,35 +206,27 @@ static int find_model(struct runner *r, const struct record *record, struct span
 static int accept(struct runner *r, const struct record *record, const struct inference *q, struct fail *why)
 {
     struct model_spec spec;
-    struct served *s;
-    const char *variant;
+    struct route route = {0};
     struct answer *a;
     int rc = model_spec_parse(&spec, q->model, why);
     if (!rc && q->kind == PAYLOAD_EXTERNAL)
         rc = fail(why, E_EXTERNAL_DATA, "external: %s", NOT_IN_THIS_VERSION);
     if (!rc)
-        rc = find_model(r, record, q->model, &s, &variant, why);
+        rc = find_model(r, record, q, &route, why);
     if (!rc && q->kind == PAYLOAD_TENSOR)
-        rc = check_tensor(q, s->model, why);
+        rc = check_tensor(q, route.served->model, why);
     if (!rc && q->explain)
-        rc = explain_prepare(s, why);
+        rc = explain_prepare(route.served, why);
     if (!rc)
-        rc = answer_new(&a, r->batch, record, q, s, variant, sink_limit(r->sink, TOPIC_PREDICTIONS), why);
+        rc = answer_new(&a, r->batch, record, q, &route, false, sink_limit(r->sink, TOPIC_PREDICTIONS), why);
+    if (rc < 0 && route.side && fail_class(why->code) == FAIL_RECORD)
+        canary_refused(route.side, q->rows);
     if (rc)
         return rc;
     hook_request(&r->hook, q);
-    a->received_us = now_us();
-    if (r->last)
-        r->last->next = a;
-    else
-        r->first = a;
-    r->last = a;
     r->rows += a->rows;
-    if (q->deadline_at && clock_ms() > q->deadline_at)
-        rc = answer_refuse(a, r->batch, ROW_EXPIRED, EXPIRED, why);
-    else
-        rc = place_rows(r, s, a, q, why);
-    return rc;
+    rc = answer_rows(r, a, route.served, q, why);
+    return rc || !route.shadow ? rc : take_shadow(r, record, q, &route, why);
 }
 
 static int refuse(struct runner *r, const struct record *record, const char *stage, const struct fail *reason,
@@ -244,7 +282,7 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
 
 static void drop(struct runner *r)
 {
-    router_drop_rows(r->router);
+    router_rewind(r->router);
     batch_reset(r->batch);
     inflight_clear(r->inflight);
     r->first = r->last = NULL;
@@ -325,6 +363,8 @@ static int seal(struct runner *r, struct fail *why)
         rc = answer_finish(a, r->batch, &r->scratch, r->settings->worker_slot, why);
     histogram_observe(HISTOGRAM(r, encode_us), now_us() - began_us);
     if (!rc)
+        rc = router_judge(r->router, r->settings, r->batch, why);
+    if (!rc)
         rc = source_seal(r->src, r->batch, r->is_held ? SEAL_UNCHANGED : SEAL_DONE, why);
     if (rc)
         return rc;
@@ -348,11 +388,11 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
                        .always_explain = o->always_explain,
                        .metrics = o->metrics,
                        .inflight = o->inflight,
-                       .unknown = metrics_model(o->metrics, "", 0),
+                       .unknown = metrics_model(o->metrics, "", 0, ""),
                        .src = src,
                        .sink = sink};
     int rc = 0;
-    router_drop_rows(r.router); /* an earlier session may have ended between two batches */
+    router_rewind(r.router); /* an earlier session may have ended between two batches */
     while (!rc) {
         if (!r.batch)
             rc = sink_take(sink, &r.batch, why);

@@ -304,3 +304,23 @@ out:
     region_free(&mem);
     return rc;
 }
+
+int follower_alias(struct follower *f, const char *model, const char *alias, struct model_version_event *out,
+                   struct region *mem, struct fail *why)
+{
+    struct bytes copy = {0};
+    int rc = 0;
+    pthread_mutex_lock(&f->lock);
+    const struct model_version_event *found = registry_alias(f->registry, model, alias);
+    if (found)
+        model_version_event_encode(&copy, found);
+    else
+        rc = fail(why, E_UNKNOWN_MODEL, "%s has no alias %s", model, alias);
+    pthread_mutex_unlock(&f->lock);
+    if (!rc && copy.failed)
+        rc = fail(why, E_MEMORY, "an alias's event");
+    if (!rc)
+        rc = model_version_event_decode(out, (struct span){(const char *)copy.data, copy.size}, mem, why);
+    bytes_free(&copy);
+    return rc;
+}

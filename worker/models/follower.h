@@ -24,5 +24,8 @@ uint64_t follower_changes(struct follower *f);
  * E_BAD_REQUEST. */
 int follower_find(struct follower *f, struct span spec, struct model **out, char variant[102],
                   struct fail *why);
+/* The newest event of an alias, copied into `mem`: traffic 0 says that it means nothing. E_UNKNOWN_MODEL: there never was one. */
+int follower_alias(struct follower *f, const char *model, const char *alias, struct model_version_event *out,
+                   struct region *mem, struct fail *why);
 
 #endif

@@ -99,27 +99,31 @@ void metrics_lag(struct session_metrics *s, const struct partition_lag *lag, int
 }
 
 /* The lock is held. The last place is everybody's who comes too late. */
-static struct model_metrics *model_place(struct infer_metrics *m, const char *name, int64_t version)
+static struct model_metrics *model_place(struct infer_metrics *m, const char *name, int64_t version,
+                                         const char *variant)
 {
     for (int i = 0; i < m->model_count; i++)
-        if (m->models[i].version == version && strcmp(m->models[i].name, name) == 0)
+        if (m->models[i].version == version && strcmp(m->models[i].name, name) == 0 &&
+            strcmp(m->models[i].variant, variant) == 0)
             return &m->models[i];
     if (m->model_count == METRIC_MODELS)
         return &m->models[METRIC_MODELS - 1];
     struct model_metrics *place = &m->models[m->model_count];
     bool last = m->model_count == METRIC_MODELS - 1;
     snprintf(place->name, sizeof place->name, "%s", last ? "other" : name);
+    snprintf(place->variant, sizeof place->variant, "%s", last ? "" : variant);
     place->version = last ? 0 : version;
     m->model_count++;
     return place;
 }
 
-struct model_metrics *metrics_model(struct infer_metrics *m, const char *name, int64_t version)
+struct model_metrics *metrics_model(struct infer_metrics *m, const char *name, int64_t version,
+                                    const char *variant)
 {
     if (!m)
         return NULL;
     pthread_mutex_lock(&m->lock);
-    struct model_metrics *place = model_place(m, name, version);
+    struct model_metrics *place = model_place(m, name, version, variant);
     pthread_mutex_unlock(&m->lock);
     return place;
 }
@@ -148,7 +152,7 @@ static void print_model_labels(const struct model_metrics *place, FILE *out)
     fprintf(out, "model=\"%s\",version=\"", place->name);
     if (place->version)
         fprintf(out, "%" PRId64, place->version);
-    fputs("\",", out);
+    fprintf(out, "\",variant=\"%s\",", place->variant);
 }
 
 /* What a model never had is not printed: a page of 256 models stays readable. */
@@ -298,8 +302,8 @@ static void print_loads(struct metrics *m, const char *name, FILE *out)
 static const struct family families[] = {
     {"millrace_build_info", "gauge", "The version that runs; always 1.", print_build},
     {"millrace_ready", "gauge", "1: the role has read the models topic and joined its group.", print_ready},
-    {"millrace_rows_total", "counter", "Rows in committed Predictions, by status.", print_rows},
-    {"millrace_records_total", "counter", "Committed requests; no model: the record names none that exists.", print_records},
+    {"millrace_rows_total", "counter", "Rows in committed Predictions, by status; variant shadow: in those of predictions.shadow.", print_rows},
+    {"millrace_records_total", "counter", "Committed requests; no model: the record names none that exists; variant shadow: answered beside.", print_records},
     {"millrace_dead_letters_total", "counter", "Committed dead letters, by dlq.reason.", print_dead_letters},
     {"millrace_transactions_total", "counter", "Transactions; uncertain: its end is unknown, a new producer settles it.", print_transactions},
     {"millrace_session_rebuilds_total", "counter", "Times a role's consumer and producer were opened again.", print_rebuilds},

@@ -38,12 +38,13 @@ struct histogram {
 /* `value` in the histogram's unit: microseconds, or rows. Negative ones (a clock's step) count as 0. */
 void histogram_observe(struct histogram *h, int64_t value);
 
-/* One version of a model, or what has none. */
+/* One version of a model as one variant, or what has none. */
 enum metric_row { METRIC_ROW_UNKNOWN, METRIC_ROW_OK, METRIC_ROW_BAD_INPUT, METRIC_ROW_EXPIRED, METRIC_ROWS };
 enum metric_record { METRIC_ANSWERED, METRIC_DEAD_LETTER, METRIC_RECORDS };
 struct model_metrics {
     char name[128];
-    int64_t version; /* 0: of no version: unknown models, or the "other" ones */
+    int64_t version;   /* 0: of no version: unknown models, or the "other" ones */
+    char variant[104]; /* the alias that the requests came by; "": none */
     counter rows[METRIC_ROWS], records[METRIC_RECORDS];
 };
 
@@ -89,8 +90,9 @@ void metrics_role(struct session_metrics *s, const char *role);
 void metrics_wait(struct session_metrics *s, const char *waiting_for);
 /* Replaces what is known of the lag of the partitions this worker has. */
 void metrics_lag(struct session_metrics *s, const struct partition_lag *lag, int count);
-/* The counters of a version, made at its first appearance. name "": of requests for models that do not exist. */
-struct model_metrics *metrics_model(struct infer_metrics *i, const char *name, int64_t version);
+/* The counters of a version as a variant, made at its first appearance. name "": of requests for models that do not exist. */
+struct model_metrics *metrics_model(struct infer_metrics *i, const char *name, int64_t version,
+                                    const char *variant);
 
 /* The page, in Prometheus' text format 0.0.4. */
 void metrics_print(struct metrics *m, FILE *out);

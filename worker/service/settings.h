@@ -19,8 +19,6 @@ struct settings_later {
     char *registry_url, *registry_username, *registry_password, *registry_password_file, *registry_ca_file;
     double batch_target_p99_ms;
     struct setting_strings inference_external_prefixes;
-    int64_t canary_min_rows, canary_min_s;
-    double canary_max_psi, canary_max_error_rate, canary_max_p99_ratio;
 };
 
 struct settings {
@@ -39,6 +37,8 @@ struct settings {
     char *models_store; /* file:///folder */
     int64_t training_keep_checkpoints, training_metrics_every_ms, training_cores;
     int64_t training_memory_mb, training_cache_mb, training_store_patience_ms;
+    int64_t canary_min_rows, canary_min_s;
+    double canary_max_psi, canary_max_error_rate, canary_max_p99_ratio;
     char *http_listen;
     int log_format; /* enum log_format */
     int log_level;  /* enum log_level */

@@ -62,7 +62,7 @@ static bool is_ready(void *asked)
     return a->page.status == 200;
 }
 
-#define LENET "model=\"lenet\",version=\"1\","
+#define LENET "model=\"lenet\",version=\"1\",variant=\"champion\","
 
 static void metrics_say_what_the_topics_hold(void **state)
 {
@@ -97,8 +97,10 @@ static void metrics_say_what_the_topics_hold(void **state)
     assert_true(page_value(page, "millrace_rows_total{" LENET "outcome=\"expired\"}") == 2);
     assert_true(page_value(page, "millrace_records_total{" LENET "outcome=\"answered\"}") == 21);
     assert_true(page_value(page, "millrace_records_total{" LENET "outcome=\"dead_letter\"}") == 1);
-    assert_true(page_value(page, "millrace_records_total{model=\"\",version=\"\",outcome=\"dead_letter\"}") ==
-                1);
+    assert_true(
+        page_value(page,
+                   "millrace_records_total{model=\"\",version=\"\",variant=\"\",outcome=\"dead_letter\"}") ==
+        1);
     assert_true(page_value(page, "millrace_dead_letters_total{role=\"infer\",reason=\"bad_shape\"}") == 1);
     assert_true(page_sum(page, "millrace_dead_letters_total{") == 2);
     assert_true(page_value(page, "millrace_model_loads_total{outcome=\"loaded\"}") == 1);

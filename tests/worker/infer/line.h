@@ -1,7 +1,7 @@
 /* A runner between arrays, for one test program: records go in, what the runner seals comes out, without Kafka. The model "tiny"
- * (network below, seeded weights) is known as tiny, tiny@champion and tiny@1; follower.h's functions are answered here (they take the
- * place of worker/models/follower.c in the program that includes this).
- * Included by one test only; tests on a real broker are the proof of what Kafka does with it. */
+ * (network below, seeded weights) is known as tiny, tiny@champion and tiny@1; where line.traffic says so, another one is the
+ * challenger or the shadow. follower.h's functions are answered here (they take the place of worker/models/follower.c in a
+ * program that includes this). Tests on a real broker are the proof of what Kafka does with it. */
 #ifndef TESTS_WORKER_INFER_LINE_H
 #define TESTS_WORKER_INFER_LINE_H
 
@@ -31,6 +31,10 @@ struct line {
     struct settings settings;
     struct backend *be;
     struct model *model;
+    struct model *other; /* tiny@2; NULL: the alias means what cannot be loaded */
+    struct {
+        double challenger, shadow; /* share of the keys that tiny@2 has as this alias; 0: it is not */
+    } traffic;
     struct router *router;
     struct source source;
     struct sink sink;
@@ -66,6 +70,45 @@ static void line_must(int rc, const struct fail *why)
 
 /* ---- follower.h ---- */
 
+static double line_traffic(const char *alias)
+{
+    return strcmp(alias, "challenger") == 0 ? line->traffic.challenger
+           : strcmp(alias, "shadow") == 0   ? line->traffic.shadow
+                                            : 0;
+}
+
+int follower_alias(struct follower *f, const char *model, const char *alias, struct model_version_event *out,
+                   struct region *mem, struct fail *why)
+{
+    bool champion = strcmp(alias, "champion") == 0;
+    (void)f, (void)mem;
+    if (strcmp(model, "tiny") != 0 || (!champion && line_traffic(alias) <= 0))
+        return (fail)(why, E_UNKNOWN_MODEL, "%s has no alias %s", model, alias);
+    *out = (struct model_version_event){.event_id = alias,
+                                        .event = EVENT_PROMOTED,
+                                        .model = "tiny",
+                                        .version = champion ? 1 : 2,
+                                        .alias = alias,
+                                        .traffic = champion ? 1 : line_traffic(alias),
+                                        .artifact_uri = "uri",
+                                        .format = "onnx",
+                                        .sha256 = "sha",
+                                        .job_id = "",
+                                        .dataset_sha256 = "",
+                                        .reason = "",
+                                        .created_by = ""};
+    return 0;
+}
+
+static int line_find_other(const char *alias, struct model **out, char variant[102], struct fail *why)
+{
+    if (!line->other)
+        return (fail)(why, E_FILE, "its artefact is broken");
+    *out = model_hold(line->other);
+    snprintf(variant, 102, "%s", alias);
+    return 0;
+}
+
 int follower_find(struct follower *f, struct span spec, struct model **out, char variant[102],
                   struct fail *why)
 {
@@ -81,6 +124,10 @@ int follower_find(struct follower *f, struct span spec, struct model **out, char
             snprintf(variant, 102, "champion");
             return 0;
         }
+    for (const char *alias = "challenger"; alias; alias = strcmp(alias, "shadow") ? "shadow" : NULL)
+        if (spec.size > 5 && spec.size - 5 == strlen(alias) &&
+            memcmp(spec.data + 5, alias, spec.size - 5) == 0 && line_traffic(alias) > 0)
+            return line_find_other(alias, out, variant, why);
     return (fail)(why, E_UNKNOWN_MODEL, "model %.*s is unknown", (int)spec.size, spec.data);
 }
 
@@ -234,6 +281,7 @@ static void line_close(struct line *l)
     line_empty(l);
     router_close(&l->router);
     model_release(&l->model);
+    model_release(&l->other);
     backend_close(&l->be);
     region_free(&l->batch.mem);
     settings_free(&l->settings);
@@ -255,6 +303,20 @@ static void line_add(struct line *l, const char *key, struct span value, const s
     l->count++;
 }
 
+/* A second version of the same weights, whose bias for `label` is larger by `bias`. */
+static inline void line_other(struct line *l, const char *folder, int label, float bias)
+{
+    struct fail why;
+    line_must(model_read(&l->other, folder_path(folder, "tiny.yaml"), &why), &why);
+    struct graph *g = l->other->graph;
+    line_must(graph_init(g, 1, &why), &why); /* as the router's nets draw */
+    struct graph_node *last = &g->nodes[g->count - 1];
+    assert_int_equal(last->params[1].shape.dim[0], 4);
+    last->params[1].data[label] += bias;
+    l->other->version = 2;
+    snprintf(l->other->sha256, sizeof l->other->sha256, "another");
+}
+
 /* Runs to the end of what was added; returns the runner's code. */
 static int line_run(struct line *l, struct fail *why)
 {
@@ -274,19 +336,26 @@ static const struct line_output *line_find(struct line *l, const char *key)
     return NULL;
 }
 
-/* The Prediction to this request; json_decref it. */
-static json_t *line_prediction(struct line *l, const char *key)
+/* An output as its topic's record; json_decref it. */
+static json_t *line_json(const struct line_output *o)
 {
-    const struct line_output *o = line_find(l, key);
     struct bytes text = {0};
     struct fail why;
-    if (o->topic != TOPIC_PREDICTIONS)
-        fail_msg("%s went to %s", key, topic_short_name(o->topic));
-    line_must(record_print_json(&text, record_type_find("Prediction"), 1, o->value, &why), &why);
+    line_must(record_print_json(&text, record_type_of_topic(topic_short_name(o->topic)), 1, o->value, &why),
+              &why);
     json_t *j = json_loadb((char *)text.data, text.size, 0, NULL);
     assert_non_null(j);
     bytes_free(&text);
     return j;
+}
+
+/* The Prediction to this request; json_decref it. */
+static inline json_t *line_prediction(struct line *l, const char *key)
+{
+    const struct line_output *o = line_find(l, key);
+    if (o->topic != TOPIC_PREDICTIONS)
+        fail_msg("%s went to %s", key, topic_short_name(o->topic));
+    return line_json(o);
 }
 
 static struct span line_header(const struct line_output *o, const char *name)

@@ -37,26 +37,34 @@ static void a_page_says_what_was_counted(void **state)
 {
     (void)state;
     struct metrics *m = open_both();
-    struct model_metrics *digits = metrics_model(&m->inference, "digits", 7);
-    assert_ptr_equal(metrics_model(&m->inference, "digits", 7), digits);
-    assert_ptr_not_equal(metrics_model(&m->inference, "digits", 8), digits);
+    struct model_metrics *digits = metrics_model(&m->inference, "digits", 7, "champion");
+    assert_ptr_equal(metrics_model(&m->inference, "digits", 7, "champion"), digits);
+    assert_ptr_not_equal(metrics_model(&m->inference, "digits", 8, "champion"), digits);
     counter_add(&digits->rows[METRIC_ROW_OK], 40);
     counter_add(&digits->rows[METRIC_ROW_EXPIRED], 2);
     counter_add(&digits->records[METRIC_ANSWERED], 3);
-    counter_add(&metrics_model(&m->inference, "", 0)->records[METRIC_DEAD_LETTER], 5);
+    counter_add(&metrics_model(&m->inference, "", 0, "")->records[METRIC_DEAD_LETTER], 5);
     counter_add(&m->infer.dead_letters[E_BAD_AVRO], 5);
     counter_add(&m->infer.transactions[METRIC_ABORTED], 1);
     counter_add(&m->train.rebuilds[E_FENCED], 2);
     counter_add(&m->model_loads, 4);
     metrics_lag(&m->infer, (struct partition_lag[]){{0, 10}, {3, 0}}, 2);
     char *page = print(m);
-    assert_true(page_value(page, "millrace_rows_total{model=\"digits\",version=\"7\",outcome=\"ok\"}") == 40);
-    assert_true(page_value(page, "millrace_rows_total{model=\"digits\",version=\"7\",outcome=\"expired\"}") ==
-                2);
     assert_true(
-        page_value(page, "millrace_records_total{model=\"digits\",version=\"7\",outcome=\"answered\"}") == 3);
-    assert_true(page_value(page, "millrace_records_total{model=\"\",version=\"\",outcome=\"dead_letter\"}") ==
-                5);
+        page_value(
+            page,
+            "millrace_rows_total{model=\"digits\",version=\"7\",variant=\"champion\",outcome=\"ok\"}") == 40);
+    assert_true(
+        page_value(
+            page,
+            "millrace_rows_total{model=\"digits\",version=\"7\",variant=\"champion\",outcome=\"expired\"}") ==
+        2);
+    assert_true(page_value(page, "millrace_records_total{model=\"digits\",version=\"7\",variant=\"champion\","
+                                 "outcome=\"answered\"}") == 3);
+    assert_true(
+        page_value(page,
+                   "millrace_records_total{model=\"\",version=\"\",variant=\"\",outcome=\"dead_letter\"}") ==
+        5);
     assert_true(page_value(page, "millrace_dead_letters_total{role=\"infer\",reason=\"bad_avro\"}") == 5);
     assert_true(page_value(page, "millrace_dead_letters_total{role=\"infer\",reason=\"crash\"}") == 0);
     assert_true(page_value(page, "millrace_transactions_total{role=\"infer\",outcome=\"aborted\"}") == 1);
@@ -111,15 +119,16 @@ static void labels_are_bounded(void **state)
     for (int i = 0; i < 1000; i++) {
         char name[32];
         snprintf(name, sizeof name, "m%d", i % 10);
-        counter_add(&metrics_model(&m->inference, name, i + 1)->rows[METRIC_ROW_OK], 1);
+        counter_add(&metrics_model(&m->inference, name, i + 1, "champion")->rows[METRIC_ROW_OK], 1);
         lag[i] = (struct partition_lag){i, 1};
     }
     metrics_lag(&m->infer, lag, 1000);
     char *page = print(m);
     assert_true(page_sum(page, "millrace_rows_total{") == 1000);
     assert_int_equal(page_lines(page, "millrace_rows_total{"), METRIC_MODELS);
-    assert_true(page_value(page, "millrace_rows_total{model=\"other\",version=\"\",outcome=\"ok\"}") ==
-                1000 - METRIC_MODELS + 1);
+    assert_true(
+        page_value(page, "millrace_rows_total{model=\"other\",version=\"\",variant=\"\",outcome=\"ok\"}") ==
+        1000 - METRIC_MODELS + 1);
     assert_true(page_sum(page, "millrace_consumer_lag{") == 1000);
     assert_int_equal(page_lines(page, "millrace_consumer_lag{"), METRIC_PARTITIONS + 1);
     page_promtool(page);
@@ -162,7 +171,7 @@ static void *count_on(void *arg)
     for (int64_t i = 0; !c->stop; i++) {
         histogram_observe(&c->m->inference.decode_us, i % 2000000);
         histogram_observe(&c->m->inference.batch_rows, i % 70000);
-        counter_add(&metrics_model(&c->m->inference, "m", i % 300)->rows[METRIC_ROW_OK], 1);
+        counter_add(&metrics_model(&c->m->inference, "m", i % 300, "")->rows[METRIC_ROW_OK], 1);
     }
     return NULL;
 }
@@ -201,7 +210,7 @@ static void nobody_counts(void **state)
     metrics_wait(NULL, "x");
     metrics_role(NULL, "x");
     metrics_lag(NULL, NULL, 0);
-    assert_null(metrics_model(NULL, "m", 1));
+    assert_null(metrics_model(NULL, "m", 1, ""));
 }
 
 int main(void)

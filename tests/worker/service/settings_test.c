@@ -95,7 +95,7 @@ static void test_every_key(void **state)
         "log: {format: json, level: debug}\n"
         "framing: {inference: confluent, samples: raw, jobs: raw}\n"
         "schema_registry: {url: \"http://r:8081\", username: u, password_file: /p, ca_file: /c}\n"
-        "canary: {min_rows: 1, min_s: 2, max_psi: 0.3, max_error_rate: 0.5, max_p99_ratio: 1.5}\n"
+        "canary: {min_rows: 100, min_s: 2, max_psi: 0.3, max_error_rate: 0.5, max_p99_ratio: 1.5}\n"
         "allow_insecure: true\n";
     int rc = load(&s, yaml, NULL, &why);
     assert_string_equal(rc ? why.text : "", "");
@@ -107,7 +107,7 @@ static void test_every_key(void **state)
     assert_int_equal(s.inference_unknown_model, UNKNOWN_WAIT);
     assert_int_equal(s.later.inference_external_prefixes.count, 2);
     assert_string_equal(s.later.inference_external_prefixes.v[1], "file:///b/");
-    assert_true(s.later.canary_max_psi == 0.3);
+    assert_true(s.canary_max_psi == 0.3);
     assert_string_equal(s.http_listen, "");
     settings_free(&s);
 }
@@ -298,7 +298,7 @@ static void test_warns_of_keys_without_effect(void **state)
         {"http: {listen: 127.0.0.1:9464}\n", 0, NULL},
         {"http: {listen: ''}\n", 0, NULL},
         {"http: {listen: 0.0.0.0:80}\n", 0, NULL},
-        {"canary: {max_psi: 0.5}\nframing: {jobs: confluent}\nbatch: {max_rows: 3}\n", 2, "framing.jobs"},
+        {"canary: {max_psi: 0.5}\nframing: {jobs: confluent, samples: confluent}\n", 2, "framing.jobs"},
         {"inference: {external_prefixes: [file:///a]}\n", 1, "inference.external_prefixes"},
     };
     log_open(LOG_TEXT, LOG_WARN);
