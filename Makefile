@@ -11,7 +11,7 @@ comma      := ,
 QUIET      := $(findstring s,$(firstword -$(MAKEFLAGS)))
 say         = $(if $(V),,@$(if $(QUIET),,echo "  $(1)  $@" && ))
 
-PACKAGES := rdkafka avro-c yaml-0.1 jansson libprotobuf-c libcrypto zlib openblas libmicrohttpd libjpeg spng
+PACKAGES := rdkafka avro-c yaml-0.1 jansson libprotobuf-c libcrypto zlib openblas libmicrohttpd libjpeg spng libcurl
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 

@@ -68,7 +68,8 @@ const struct setting settings_table[] = {
     {"engine.threads", SETTING_INT, AT(engine_threads), "0", 0, 1024, NULL,
      "of the cpu backend; 0: all cores", false},
     {"models.store", SETTING_STRING, AT(models_store), "file:///var/lib/millrace/models", 1, 1000, NULL,
-     "where versions and checkpoints are kept; all workers of a group share it", false},
+     "where versions and checkpoints are kept: file:///FOLDER, or s3://BUCKET/PREFIX with AWS's variables and files; "
+     "all workers of a group share it", false},
     {"training.keep_checkpoints", SETTING_INT, AT(training_keep_checkpoints), "3", 1, 1000, NULL,
      "newest checkpoints kept of a job", false},
     {"training.metrics_every_ms", SETTING_INT, AT(training_metrics_every_ms), "10000", 0, 3600000, NULL,
@@ -201,9 +202,8 @@ static int check(const struct settings *s, struct fail *why)
         rc = check_name("topics.prefix", s->topics_prefix, why);
     if (!rc && !s->worker_roles)
         rc = fail(why, E_CONFIG, "worker.roles: expected at least one of infer and train");
-    if (!rc && strncmp(s->models_store, "file:///", 8) != 0)
-        rc = fail(why, E_CONFIG,
-                  "models.store: expected file:///FOLDER, got '%s' (other stores are not in this version)",
+    if (!rc && strncmp(s->models_store, "file:///", 8) != 0 && strncmp(s->models_store, "s3://", 5) != 0)
+        rc = fail(why, E_CONFIG, "models.store: expected file:///FOLDER or s3://BUCKET/PREFIX, got '%s'",
                   s->models_store);
     if (!rc)
         rc = http_check(s->http_listen, why);

@@ -107,7 +107,7 @@ static void outside_is_refused(void **state)
     assert_int_equal(store_put(p->store, "..", NULL, "a", 1, out, sha, &why), -E_BAD_REQUEST);
     assert_int_equal(store_put(p->store, "a/b", NULL, "a", 1, out, sha, &why), -E_BAD_REQUEST);
     assert_int_equal(store_put(p->store, "a", "../b", "a", 1, out, sha, &why), -E_FAILED);
-    assert_int_equal(store_put("s3://bucket", "a", NULL, "a", 1, out, sha, &why), -E_CONFIG);
+    assert_int_equal(store_put("gs://bucket", "a", NULL, "a", 1, out, sha, &why), -E_CONFIG);
 }
 
 static int count_visit(void *arg, const char *uri, const char *name, struct fail *why)

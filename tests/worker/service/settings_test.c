@@ -128,7 +128,7 @@ static void test_refusals(void **state)
         {"worker: {slot: ..}\n", NULL, "worker.slot"},
         {"topics: {prefix: \"a b\"}\n", NULL, "topics.prefix"},
         {"models: {store: /var/lib}\n", NULL, "models.store: expected file:///FOLDER"},
-        {"models: {store: \"s3://x\"}\n", NULL, "not in this version"},
+        {"models: {store: \"gs://x\"}\n", NULL, "expected file:///FOLDER or s3://BUCKET/PREFIX"},
         {"http: {listen: 9464}\n", NULL, "http.listen: expected HOST:PORT"},
         {"http: {listen: \"h:99999\"}\n", NULL, "http.listen: expected a port from 0 to 65535"},
         {"http: {listen: \"a:b:1\"}\n", NULL, "http.listen: expected HOST:PORT"},
