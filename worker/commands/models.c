@@ -1,4 +1,4 @@
-/* `models`: the model registry. Next to read: models_list.c, models_alias.c, models_import.c. */
+/* `models`: the model registry. Next to read: models_list.c, models_alias.c, models_import.c, models_export.c. */
 #include <string.h>
 
 #include "worker/commands/models_view.h"
@@ -13,6 +13,9 @@ static const struct setting options[] = {
     {"alias", SETTING_STRING, AT(alias), "champion", 1, 100, NULL, "promote, rollback: the alias", false},
     {"traffic", SETTING_REAL, AT(traffic), "1", 0, 1, NULL,
      "promote, rollback: share of the keys that the alias serves; 0 ends the alias", false},
+    {"format", SETTING_CHOICE, AT(format), "onnx", 0, 0, "onnx|safetensors",
+     "export: onnx, the version's own bytes; safetensors, its parameters alone", false},
+    {"output", SETTING_STRING, AT(output), "", 0, 4096, NULL, "export: the file to write", false},
     {0},
 };
 
@@ -25,6 +28,7 @@ static const struct {
     {"list", 0, "", models_list},
     {"show", 1, "NAME[@VERSION]", models_show},
     {"import", 1, "FILE", models_import},
+    {"export", 1, "NAME[@VERSION]", models_export},
     {"promote", 1, "NAME[@VERSION]", models_promote},
     {"rollback", 1, "NAME[@VERSION]", models_rollback},
 };
@@ -40,14 +44,16 @@ static int run(const struct context *cx, struct fail *why)
                         words[i].operands, words[i].operands == 1 ? " is" : "s are", cx->argc - 1);
         return words[i].run(cx, why);
     }
-    return command_unknown_word("subcommand", word, "list|show|import|promote|rollback", why);
+    return command_unknown_word("subcommand", word, "list|show|import|export|promote|rollback", why);
 }
 
 const struct command command_models = {
     .name = "models",
-    .operands = "[show NAME[@VERSION]|import FILE|promote NAME[@VERSION]|rollback NAME[@VERSION]]",
+    .operands = "[show NAME[@VERSION]|import FILE|export NAME[@VERSION]|promote NAME[@VERSION]|rollback "
+                "NAME[@VERSION]]",
     .max_operands = 2,
-    .summary = "the model registry: lists and shows versions, imports files, promotes and rolls back",
+    .summary =
+        "the model registry: lists and shows versions, imports and exports files, promotes and rolls back",
     .text =
         "promote without a version takes the newest, rollback without one the version that the alias meant\n"
         "before. Both, and import, return when a read_committed reader has seen the event. import needs a\n"

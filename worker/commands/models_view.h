@@ -5,7 +5,11 @@
 #include "worker/commands/command.h"
 #include "worker/models/registry.h"
 
+enum export_format { EXPORT_ONNX, EXPORT_SAFETENSORS };
+
 struct models_options {
+    char *output;
+    int format; /* enum export_format */
     char *model, *network, *alias;
     double traffic;
     bool promote;
@@ -24,5 +28,8 @@ int alias_write(const struct context *cx, const struct registry *r, const struct
 
 /* models_import.c */
 int models_import(const struct context *cx, struct fail *why);
+
+/* models_export.c */
+int models_export(const struct context *cx, struct fail *why);
 
 #endif
