@@ -137,3 +137,23 @@ int prediction_read_tensors(struct span value, struct tensor_view *outputs, stru
         *saliency = wire_tensor(&r, "saliency", -1);
     return r.broken ? -(int)r.broken : 0; /* what is behind them is not wanted */
 }
+
+int prediction_read_head(struct span value, struct prediction_head *out, struct fail *why)
+{
+    struct wire r;
+    struct wire_blocks b = {0};
+    struct tensor_view ignored;
+    wire_open(&r, value, why);
+    wire_string(&r, "id");
+    out->model = wire_string(&r, "model");
+    out->version = wire_long(&r, "version");
+    while (wire_next(&r, "rows", &b, 9))
+        read_row(&r);
+    wire_tensors(&r, "outputs", &ignored);
+    if (wire_some(&r, "saliency"))
+        wire_tensor(&r, "saliency", -1);
+    wire_string(&r, "weights_sha256");
+    wire_string(&r, "variant");
+    out->supersedes = wire_some(&r, "supersedes") ? wire_long(&r, "supersedes") : 0;
+    return r.broken ? -(int)r.broken : 0; /* what is behind them is not wanted */
+}

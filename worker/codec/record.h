@@ -136,6 +136,13 @@ void prediction_end(struct bytes *to, int64_t rows, const struct prediction_tail
 int prediction_read_tensors(struct span value, struct tensor_view *outputs, struct tensor_view *saliency,
                             uint8_t *statuses, int64_t capacity, int64_t *rows, struct fail *why);
 
+struct prediction_head {
+    struct span model;
+    int64_t version, supersedes; /* supersedes 0: null */
+};
+/* Which version answered, and whose answer it replaced. */
+int prediction_read_head(struct span value, struct prediction_head *out, struct fail *why);
+
 /* ---- control records: decoded into a region, strings 0-terminated and never NULL ---- */
 
 struct text_pair {

@@ -1,4 +1,5 @@
-/* `models`: the model registry. Next to read: models_list.c, models_alias.c, models_import.c, models_export.c. */
+/* `models`: the model registry. Next to read: models_list.c, models_alias.c, models_judge.c, models_import.c,
+ * models_export.c. */
 #include <string.h>
 
 #include "worker/commands/models_view.h"
@@ -11,6 +12,8 @@ static const struct setting options[] = {
     {"promote", SETTING_BOOL, AT(promote), "false", 0, 0, NULL, "import: make the version what --alias means",
      false},
     {"alias", SETTING_STRING, AT(alias), "champion", 1, 100, NULL, "promote, rollback: the alias", false},
+    {"reason", SETTING_STRING, AT(reason), "", 0, 1000, NULL, "approve, reject, retire: why, for the record",
+     false},
     {"traffic", SETTING_REAL, AT(traffic), "1", 0, 1, NULL,
      "promote, rollback: share of the keys that the alias serves; 0 ends the alias", false},
     {"format", SETTING_CHOICE, AT(format), "onnx", 0, 0, "onnx|safetensors",
@@ -31,6 +34,9 @@ static const struct {
     {"export", 1, "NAME[@VERSION]", models_export},
     {"promote", 1, "NAME[@VERSION]", models_promote},
     {"rollback", 1, "NAME[@VERSION]", models_rollback},
+    {"approve", 1, "NAME@VERSION", models_approve},
+    {"reject", 1, "NAME@VERSION", models_reject},
+    {"retire", 1, "NAME@VERSION", models_retire},
 };
 
 static int run(const struct context *cx, struct fail *why)
@@ -44,20 +50,23 @@ static int run(const struct context *cx, struct fail *why)
                         words[i].operands, words[i].operands == 1 ? " is" : "s are", cx->argc - 1);
         return words[i].run(cx, why);
     }
-    return command_unknown_word("subcommand", word, "list|show|import|export|promote|rollback", why);
+    return command_unknown_word("subcommand", word,
+                                "list|show|import|export|promote|rollback|approve|reject|retire", why);
 }
 
 const struct command command_models = {
     .name = "models",
     .operands = "[show NAME[@VERSION]|import FILE|export NAME[@VERSION]|promote NAME[@VERSION]|rollback "
-                "NAME[@VERSION]]",
+                "NAME[@VERSION]|approve|reject|retire NAME@VERSION]",
     .max_operands = 2,
-    .summary =
-        "the model registry: lists and shows versions, imports and exports files, promotes and rolls back",
+    .summary = "the model registry: lists and shows versions, imports and exports files, promotes, approves,"
+               " rolls back",
     .text =
         "promote without a version takes the newest, rollback without one the version that the alias meant\n"
-        "before. Both, and import, return when a read_committed reader has seen the event. import needs a\n"
-        "worker with role train, which gives the version its number; exit 4 when none answers in time.",
+        "before. A version that is rejected or retired cannot be promoted and answers by number alone; what\n"
+        "an alias means can be neither; a rejected one can be approved after all, a retired one not. What\n"
+        "writes an event returns when a read_committed reader has seen it. import needs a worker with role\n"
+        "train, which gives the version its number; exit 4 when none answers in time.",
     .options = options,
     .options_size = sizeof(struct models_options),
     .needs_settings = true,

@@ -21,8 +21,13 @@ static const char *event_id_make(char out[40])
     return out;
 }
 
-static int event_write(const struct context *cx, const struct model_version_event *e, struct fail *why)
+int models_event_write(const struct context *cx, struct model_version_event *e, struct fail *why)
 {
+    const struct passwd *user = getpwuid(getuid());
+    char id[40];
+    e->event_id = event_id_make(id);
+    e->created_by = user ? user->pw_name : "";
+    e->at = publish_now_ms();
     char topic[TOPIC_NAME], key[PUBLISH_KEY];
     struct writer *w = NULL;
     struct written at = {.partition = -1};
@@ -49,13 +54,9 @@ int alias_write(const struct context *cx, const struct registry *r, const struct
 {
     const struct models_options *o = cx->options;
     const struct model_version_event *before = registry_alias(r, version->model, o->alias);
-    const struct passwd *user = getpwuid(getuid());
     struct model_version_event e = publish_alias(version, kind, o->alias, before);
-    char id[40];
-    e.event_id = event_id_make(id);
     e.traffic = o->traffic;
-    e.created_by = user ? user->pw_name : "";
-    int rc = event_write(cx, &e, why);
+    int rc = models_event_write(cx, &e, why);
     if (rc)
         return rc;
     if (cx->json)
@@ -74,8 +75,7 @@ int alias_write(const struct context *cx, const struct registry *r, const struct
     return 0;
 }
 
-/* The operand NAME[@VERSION]: the name into `name`; version 0: none was given. */
-static int operand_parse(const struct context *cx, char name[128], int64_t *version, struct fail *why)
+int models_operand(const struct context *cx, char name[128], int64_t *version, struct fail *why)
 {
     const struct models_options *o = cx->options;
     const char *text = cx->argv[1];
@@ -93,7 +93,7 @@ static int operand_parse(const struct context *cx, char name[128], int64_t *vers
     return 0;
 }
 
-static int version_find(const struct registry *r, const char *model, int64_t version,
+int models_version_find(const struct registry *r, const char *model, int64_t version,
                         const struct model_version_event **out, struct fail *why)
 {
     *out = registry_version(r, model, version);
@@ -112,13 +112,13 @@ int models_promote(const struct context *cx, struct fail *why)
     struct registry *r = NULL;
     char model[128];
     int64_t version;
-    int rc = operand_parse(cx, model, &version, why);
+    int rc = models_operand(cx, model, &version, why);
     if (rc || (rc = registry_load(&r, &cx->settings, cx->timeout_ms, why)))
         return rc;
     if (!version && !(version = registry_max_version(r, model)))
         rc = fail(why, E_FAILED, "there is no model %s (millrace models lists them)", model);
     if (!rc)
-        rc = version_find(r, model, version, &v, why);
+        rc = models_version_find(r, model, version, &v, why);
     if (!rc)
         rc = alias_write(cx, r, v, EVENT_PROMOTED, why);
     registry_free(&r);
@@ -132,7 +132,7 @@ int models_rollback(const struct context *cx, struct fail *why)
     struct registry *r = NULL;
     char model[128];
     int64_t version;
-    int rc = operand_parse(cx, model, &version, why);
+    int rc = models_operand(cx, model, &version, why);
     if (rc || (rc = registry_load(&r, &cx->settings, cx->timeout_ms, why)))
         return rc;
     now = registry_alias(r, model, o->alias);
@@ -142,7 +142,7 @@ int models_rollback(const struct context *cx, struct fail *why)
         rc = fail(why, E_FAILED, "%s@%s meant nothing before version %lld: name the version to go back to",
                   model, o->alias, (long long)now->version);
     if (!rc)
-        rc = version_find(r, model, version, &v, why);
+        rc = models_version_find(r, model, version, &v, why);
     if (!rc)
         rc = alias_write(cx, r, v, EVENT_ROLLED_BACK, why);
     registry_free(&r);

@@ -10,7 +10,7 @@ enum export_format { EXPORT_ONNX, EXPORT_SAFETENSORS };
 struct models_options {
     char *output;
     int format; /* enum export_format */
-    char *model, *network, *alias;
+    char *model, *network, *alias, *reason;
     double traffic;
     bool promote;
 };
@@ -25,6 +25,19 @@ int models_rollback(const struct context *cx, struct fail *why);
 /* Makes the version what the alias means, returns when a read_committed reader has seen it. */
 int alias_write(const struct context *cx, const struct registry *r, const struct model_version_event *version,
                 enum version_event kind, struct fail *why);
+
+/* The operand NAME[@VERSION]: the name into `name`; version 0: none was given. */
+int models_operand(const struct context *cx, char name[128], int64_t *version, struct fail *why);
+/* Fills in who and when, writes the event, returns when a read_committed reader has seen it. */
+int models_event_write(const struct context *cx, struct model_version_event *e, struct fail *why);
+/* A version that may answer; E_FAILED: there is none, or it is REJECTED or RETIRED. */
+int models_version_find(const struct registry *r, const char *model, int64_t version,
+                        const struct model_version_event **out, struct fail *why);
+
+/* models_judge.c */
+int models_approve(const struct context *cx, struct fail *why);
+int models_reject(const struct context *cx, struct fail *why);
+int models_retire(const struct context *cx, struct fail *why);
 
 /* models_import.c */
 int models_import(const struct context *cx, struct fail *why);

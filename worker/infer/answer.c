@@ -187,6 +187,7 @@ int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch
         .weights_sha256 = text_span(m->sha256),
         .variant = a->variant,
         .worker = text_span(worker),
+        .supersedes = a->supersedes,
         .produced_at = clock_ms(),
         .queue_us = a->started_us ? a->started_us - a->received_us : 0,
         .compute_us = a->compute_us,

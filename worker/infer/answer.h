@@ -24,6 +24,7 @@ struct answer {
         notes; /* [rows] the errors of rows that are not OK, in the batch's memory or static; NULL: all are OK */
     int32_t top_k;
     bool return_outputs;
+    int64_t supersedes; /* the version whose answer this one replaces; 0: it is the first */
     int64_t received_us, started_us, compute_us; /* monotonic; duration */
 };
 

@@ -26,6 +26,8 @@ struct runner {
     const struct settings *settings;
     struct router *router;
     bool always_outputs, always_explain;
+    int64_t (*replaces)(void *arg, const struct record *r); /* NULL: first answers */
+    void *replaces_arg;
     struct source *src;
     struct sink *sink;
     struct batch *batch;         /* being built */
@@ -174,7 +176,7 @@ static int answer_rows(struct runner *r, struct answer *a, struct served *s, con
                        struct fail *why)
 {
     append(r, a);
-    if (q->deadline_at && clock_ms() > q->deadline_at)
+    if (q->deadline_at && !r->replaces && clock_ms() > q->deadline_at)
         return answer_refuse(a, r->batch, ROW_EXPIRED, EXPIRED, why);
     return place_rows(r, s, a, q, why);
 }
@@ -213,6 +215,8 @@ static int accept(struct runner *r, const struct record *record, const struct in
         rc = fail(why, E_EXTERNAL_DATA, "external: %s", NOT_IN_THIS_VERSION);
     if (!rc)
         rc = find_model(r, record, q, &route, why);
+    if (!rc && r->replaces)
+        route.variant = ""; /* a version was asked for */
     if (!rc && q->kind == PAYLOAD_TENSOR)
         rc = check_tensor(q, route.served->model, why);
     if (!rc && q->explain)
@@ -224,6 +228,7 @@ static int accept(struct runner *r, const struct record *record, const struct in
     if (rc)
         return rc;
     hook_request(&r->hook, q);
+    a->supersedes = r->replaces ? r->replaces(r->replaces_arg, record) : 0;
     r->rows += a->rows;
     rc = answer_rows(r, a, route.served, q, why);
     return rc || !route.shadow ? rc : take_shadow(r, record, q, &route, why);
@@ -386,6 +391,8 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
                        .router = o->router,
                        .always_outputs = o->always_outputs,
                        .always_explain = o->always_explain,
+                       .replaces = o->replaces,
+                       .replaces_arg = o->replaces_arg,
                        .metrics = o->metrics,
                        .inflight = o->inflight,
                        .unknown = metrics_model(o->metrics, "", 0, ""),

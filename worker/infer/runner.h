@@ -14,6 +14,10 @@ struct runner_options {
     bool stop_at_end;              /* a file: return 0 when everything is read and answered */
     bool always_outputs;           /* as if every request asked for return_outputs */
     bool always_explain;           /* and for explain */
+    /* Answers again: the version whose answer of this record the new one replaces. Deadlines have passed by then and are not
+     * looked at. NULL: first answers. */
+    int64_t (*replaces)(void *arg, const struct record *r);
+    void *replaces_arg;
 };
 
 /* Runs until the source or the sink ends it, whose code it returns; a session_work (session.h) with a struct runner_options. */

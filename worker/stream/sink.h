@@ -1,4 +1,5 @@
-/* Where answers go. Two forms: a transaction of the session (session.h), a file (file_sink.h). */
+/* Where answers go. Three forms: a transaction of the session (session.h), one without a group
+ * (lone_sink.h), a file (file_sink.h). */
 #ifndef WORKER_STREAM_SINK_H
 #define WORKER_STREAM_SINK_H
 
