@@ -5,12 +5,46 @@
  * (KRaftMetadataCache.getPartitionLeaderEndpoint, TransactionMarkerChannelManager.addTxnMarkersToBrokerQueue [M]). What was
  * aborted is then still open in that partition: readers of what is committed stop in front of it, a group's offsets stay
  * unstable, and the next commit of the same producer takes it along. So the producer writes a record to every partition that
- * its role writes to, which needs their leaders, offers offsets to its group, and aborts: these markers end what was open.
+ * its role writes to, offers offsets to its group, aborts, and waits until readers pass these records: their markers are
+ * there, and have ended what was open.
  *
  * What a commit left open the next commit ends, as it should: so none of this while nothing but commits is known. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "worker/service/log.h"
 #include "worker/stream/parts.h"
 
-enum { ASK_MS = 5000, SETTLE_MS = 100 };
+enum { ASK_MS = 5000, SETTLE_MS = 100, PAUSE_MS = 5, ATTEMPTS = 2 };
+
+/* Where a record of nothing lies. */
+struct mark {
+    enum topic topic;
+    int32_t partition;
+    int64_t offset;
+};
+
+struct marks {
+    int count, most;
+    struct mark list[];
+};
+
+void marks_note(struct marks *marks, enum topic topic, int32_t partition, int64_t offset)
+{
+    if (marks->count < marks->most)
+        marks->list[marks->count++] = (struct mark){topic, partition, offset};
+}
+
+static struct marks *marks_new(const struct session *s)
+{
+    int most = 0;
+    for (enum topic t = 0; t < TOPICS; t++)
+        most += s->role->outputs & 1u << t ? s->partitions[t] : 0;
+    struct marks *marks = calloc(1, sizeof *marks + (size_t)most * sizeof marks->list[0]);
+    if (marks)
+        marks->most = most;
+    return marks;
+}
 
 static rd_kafka_error_t *produce_everywhere(struct session *s)
 {
@@ -25,7 +59,7 @@ static rd_kafka_error_t *produce_everywhere(struct session *s)
 }
 
 /* The group's partition becomes part of the transaction; the group knows no such member and refuses the offsets, so that not
- * even a second loss could make them stay. */
+ * even another loss could make them stay. */
 static void offer_offsets(struct session *s)
 {
     char group[300];
@@ -42,19 +76,14 @@ static void offer_offsets(struct session *s)
     rd_kafka_consumer_group_metadata_destroy(nobody);
 }
 
-int session_clear(struct session *s, struct fail *why)
+static int abort_nothing(struct session *s, struct fail *why)
 {
     struct fail later;
-    if (s->cleared)
-        return 0;
-    while (!session_wait_settled(s, now_us() + SETTLE_MS * 1000)) /* the committer has the producer yet */
-        if (*s->stop || s->is_broken)
-            return fail(why, E_INTERRUPTED, "stopped while a transaction was under way");
-    s->refused.code = E_OK;
-    watchdog_arm(s->watchdog, "a transaction of nothing", 2 * transaction_timeout_ms(s) + 4 * ASK_MS);
     rd_kafka_error_t *error = rd_kafka_begin_transaction(s->producer->rk);
     int rc = error ? client_fail_transaction(error, "begin_transaction", why) : 0;
     bool begun = !rc;
+    s->refused.code = E_OK;
+    s->marks->count = 0;
     if (begun && (error = produce_everywhere(s)))
         rc = client_fail_transaction(error, "records of nothing", why);
     if (!rc)
@@ -67,10 +96,59 @@ int session_clear(struct session *s, struct fail *why)
         *why = s->refused;
         rc = -(int)why->code;
     }
-    watchdog_disarm(s->watchdog);
+    return rc;
+}
+
+/* Whether readers of what is committed pass every mark by then. */
+static bool are_passed(struct session *s, int64_t until_us, struct fail *why)
+{
+    for (int i = 0; i < s->marks->count; i++) {
+        const struct mark *m = &s->marks->list[i];
+        const char *topic = rd_kafka_topic_name(s->topics[m->topic]);
+        int64_t low, stable = -1;
+        while (client_offsets(s->consumer, topic, m->partition, ASK_MS, &low, &stable, why) ||
+               stable <= m->offset) {
+            if (*s->stop || s->is_broken || now_us() > until_us)
+                return false;
+            nanosleep(&(struct timespec){0, PAUSE_MS * 1000000}, NULL);
+        }
+    }
+    return true;
+}
+
+/* The second attempt is for markers that this very transaction lost. What readers do not pass then is held up by a producer of
+ * somebody else, and its transaction has a time to end. */
+static int clear(struct session *s, struct fail *why)
+{
+    struct fail unread;
+    for (int i = 0; i < ATTEMPTS; i++) {
+        watchdog_arm(s->watchdog, "a transaction of nothing", 3 * transaction_timeout_ms(s) + 4 * ASK_MS);
+        int rc = abort_nothing(s, why);
+        bool passed = !rc && are_passed(s, now_us() + transaction_timeout_ms(s) * 1000, &unread);
+        watchdog_disarm(s->watchdog);
+        if (rc || passed)
+            return rc;
+        if (*s->stop || s->is_broken)
+            return fail(why, E_INTERRUPTED, "stopped while a transaction was under way");
+        log_event(LOG_WARN, "an aborted transaction stays open", "role", s->role->name, NULL);
+    }
+    return 0;
+}
+
+int session_clear(struct session *s, struct fail *why)
+{
+    if (s->cleared)
+        return 0;
+    while (!session_wait_settled(s, now_us() + SETTLE_MS * 1000)) /* the committer has the producer yet */
+        if (*s->stop || s->is_broken)
+            return fail(why, E_INTERRUPTED, "stopped while a transaction was under way");
+    s->marks = marks_new(s);
+    int rc = s->marks ? clear(s, why) : fail(why, E_MEMORY, "marks of a transaction of nothing");
+    free(s->marks);
+    s->marks = NULL;
     if (rc && client_is_fenced(s->producer))
         why->code = E_FENCED;
-    else if (rc && why->code != E_DENIED && why->code != E_FENCED && why->code != E_CONFIG)
+    else if (rc == -E_RETRY || rc == -E_ABORT || rc == -E_FAILED || rc == -E_UNREACHABLE)
         why->code = E_REBUILD;
     s->cleared = !rc;
     return rc ? -(int)why->code : 0;

@@ -32,6 +32,8 @@ void committer_delivered(void *session, const rd_kafka_message_t *m)
 {
     struct session *s = session;
     s->delivered++;
+    if (!m->err && s->marks)
+        marks_note(s->marks, (enum topic)(intptr_t)m->_private, m->partition, m->offset);
     if (!m->err || m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || m->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
         return;
     enum topic t = (enum topic)(intptr_t)m->_private;

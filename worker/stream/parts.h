@@ -102,6 +102,7 @@ struct session {
     uint64_t epochs; /* handed out so far; the poller's */
     atomic_bool
         cleared; /* nothing but commits since session_clear: the producer is the committer's, else the poller's */
+    struct marks *marks; /* while session_clear runs; the poller's */
 
     pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t settled_changed;
@@ -141,6 +142,8 @@ int session_broken(struct session *s, struct fail *why); /* the code, negative, 
 /* clear.c: unless the session is cleared; on the poller's thread, once it is a member of the group and before it asks for offsets.
  * E_DENIED, E_FENCED, E_CONFIG or E_REBUILD. */
 int session_clear(struct session *s, struct fail *why);
+void marks_note(struct marks *marks, enum topic topic, int32_t partition,
+                int64_t offset); /* a record was delivered */
 
 /* assignment.c: the poller. */
 void assignment_rebalance(void *session, rd_kafka_resp_err_t event,

@@ -107,8 +107,13 @@ final class Hanging {
         ProduceRequestData.TopicProduceDataCollection data = new ProduceRequestData.TopicProduceDataCollection();
         data.add(new ProduceRequestData.TopicProduceData().setName(topic).setPartitionData(
             List.of(new ProduceRequestData.PartitionProduceData().setIndex(0).setRecords(records))));
-        expect("Produce", ask(ProduceRequest.builder(new ProduceRequestData().setTransactionalId(id).setAcks((short) -1)
-            .setTimeoutMs(10000).setTopicData(data), true).build(PRODUCE)));
+        ProduceRequestData request = new ProduceRequestData().setTransactionalId(id).setAcks((short) -1)
+            .setTimeoutMs(10000).setTopicData(data);
+        AbstractResponse produced; // refused until the broker has stopped verifying
+        while ((produced = ask(ProduceRequest.builder(request, true).build(PRODUCE))).errorCounts()
+                .containsKey(Errors.TRANSACTION_ABORTABLE))
+            Thread.sleep(50);
+        expect("Produce", produced);
         expect("TxnOffsetCommit", ask(new TxnOffsetCommitRequest.Builder(id, group, pid, epoch,
             Map.of(new TopicPartition(options.topic("inference"), 0),
                 new TxnOffsetCommitRequest.CommittedOffset(1, "", Optional.empty())), false).build(OFFSETS)));

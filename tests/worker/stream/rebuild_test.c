@@ -91,7 +91,8 @@ static void *session_main(void *arg)
     return NULL;
 }
 
-static void play_open(struct play *p, const char *membership)
+/* more: one further setting, or NULL. */
+static void play_open(struct play *p, const char *membership, const char *more)
 {
     struct result r = {0};
     char slot[64], session[64];
@@ -102,8 +103,8 @@ static void play_open(struct play *p, const char *membership)
     result_free(&r);
     snprintf(slot, sizeof slot, "worker.membership=%s", membership);
     snprintf(session, sizeof session, "session.timeout.ms=%d", SESSION_MS);
-    const char *overrides[] = {slot, session};
-    if (settings_load(&p->settings, p->stage.config, overrides, 2, &p->why) ||
+    const char *overrides[] = {slot, session, more};
+    if (settings_load(&p->settings, p->stage.config, overrides, more ? 3 : 2, &p->why) ||
         metrics_open(&p->metrics, &p->why))
         fail_msg("%s", p->why.text);
 }
@@ -170,7 +171,7 @@ static void play_close(struct play *p)
 static void opened_anew(const char *membership)
 {
     struct play p;
-    play_open(&p, membership);
+    play_open(&p, membership, NULL);
     produce(&p, ANY, true);
     commits_to_fail = 1;
     assert_int_equal(pthread_create(&p.thread, NULL, session_main, &p), 0);
@@ -205,7 +206,7 @@ static void a_stray_record_waits_for_the_transaction_under_way(void **state)
 {
     struct play p;
     (void)state;
-    play_open(&p, "dynamic");
+    play_open(&p, "dynamic", NULL);
     produce(&p, PARTITIONS - 1, false);
     forwards_to_skip = PARTITIONS - 1;
     offsets_to_delay = 1;
@@ -225,7 +226,7 @@ static void what_a_lost_marker_left_open_is_ended(void **state)
     struct result r = {0};
     char id[200];
     (void)state;
-    play_open(&p, "dynamic");
+    play_open(&p, "dynamic", NULL);
     produce(&p, ANY, true);
     snprintf(id, sizeof id, "%sa.infer", p.stage.prefix);
     stage_checker(&p.stage, &r, ASK_MS / 1000, "hang", "--transactional-id", id, NULL);
@@ -236,9 +237,51 @@ static void what_a_lost_marker_left_open_is_ended(void **state)
     play_close(&p);
 }
 
+/* A producer of somebody else that has an open transaction in a topic of answers. */
+static rd_kafka_t *stranger_open(const struct play *p)
+{
+    char text[300], topic[TOPIC_NAME];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    topic_full_name(&p->settings, TOPIC_PREDICTIONS, topic);
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", p->stage.bootstrap, text, sizeof text), 0);
+    assert_int_equal(rd_kafka_conf_set(conf, "transactional.id", p->stage.prefix, text, sizeof text), 0);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    assert_non_null(rk);
+    assert_null(rd_kafka_init_transactions(rk, ASK_MS));
+    assert_null(rd_kafka_begin_transaction(rk));
+    assert_int_equal(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                                       RD_KAFKA_V_VALUE("stranger", 8), RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(rk, ASK_MS), 0);
+    return rk;
+}
+
+static bool is_ready(void *play)
+{
+    return ((struct play *)play)->metrics->infer.ready;
+}
+
+/* Its own records of nothing are not passed while a stranger's transaction lies in front of them: it tries again, then goes on. */
+static void a_transaction_of_somebody_else_is_not_waited_for(void **state)
+{
+    struct play p;
+    (void)state;
+    play_open(&p, "dynamic", "transaction.timeout.ms=2000");
+    rd_kafka_t *stranger = stranger_open(&p);
+    produce(&p, ANY, true);
+    assert_int_equal(pthread_create(&p.thread, NULL, session_main, &p), 0);
+    assert_true(wait_until(is_ready, &p, ASK_MS / 2));
+    assert_null(rd_kafka_abort_transaction(stranger, ASK_MS));
+    rd_kafka_destroy(stranger);
+    answers_check(&p);
+    assert_int_equal(p.metrics->infer.rebuilds[E_REBUILD], 0);
+    play_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_transaction_of_somebody_else_is_not_waited_for),
         cmocka_unit_test(what_a_lost_marker_left_open_is_ended),
         cmocka_unit_test(a_static_member_that_is_opened_anew_goes_on),
         cmocka_unit_test(a_dynamic_member_that_is_opened_anew_goes_on),
