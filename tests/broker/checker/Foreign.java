@@ -158,7 +158,8 @@ final class Foreign {
         long start = System.nanoTime();
         try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(
                  Map.of("bootstrap.servers", options.bootstrap(), "acks", "all", "linger.ms", "5", "max.request.size",
-                     17 << 20, "buffer.memory", 64L << 20, "delivery.timeout.ms", Integer.MAX_VALUE),
+                     17 << 20, "buffer.memory", 64L << 20, "delivery.timeout.ms", Integer.MAX_VALUE,
+                     "max.block.ms", 600000), // tests kill brokers
                  new ByteArraySerializer(), new ByteArraySerializer())) {
             int partitions = producer.partitionsFor(topic).size();
             for (long i = 0; i < count; i++) {
