@@ -11,6 +11,9 @@
  *            the PSI of predicted classes is above canary.max_psi
  *   pass     none of these, and canary.min_s seconds are over
  *
+ * So with a traffic of one half or less a worker lets a bad challenger answer at most canary.min_rows + batch.max_rows rows and
+ * one record; other workers that have not seen it themselves follow the event.
+ *
  * Chance is no alarm: p99 are compared by bounds that each holds with three standard deviations, and the PSI has to exceed the
  * limit by what two equal distributions show in 999 of 1000 samples of these sizes.
  *
