@@ -7,6 +7,7 @@
 #include "worker/codec/model_spec.h"
 #include "worker/commands/models_view.h"
 #include "worker/service/text.h"
+#include "worker/stream/clock.h"
 
 static void json_text(const char *name, const char *text)
 {
@@ -19,15 +20,25 @@ static bool is_alias(const struct model_version_event *e)
     return e->event == EVENT_PROMOTED || e->event == EVENT_ROLLED_BACK;
 }
 
-/* "champion, shadow": the aliases that mean this version. */
+static bool means(const struct model_version_event *e, const struct model_version_event *v)
+{
+    return is_alias(e) && e->traffic > 0 && e->version == v->version && strcmp(e->model, v->model) == 0;
+}
+
+/* "champion, challenger (10 %)": the aliases that mean this version, and their share of the keys. */
 static const char *aliases_of(const struct registry *r, const struct model_version_event *v, char *out,
                               size_t size)
 {
     const struct model_version_event *e;
     *out = 0;
-    for (int i = 0; (e = registry_at(r, i, NULL)); i++)
-        if (is_alias(e) && e->traffic > 0 && e->version == v->version && strcmp(e->model, v->model) == 0)
-            snprintf(out + strlen(out), size - strlen(out), "%s%s", *out ? ", " : "", e->alias);
+    for (int i = 0; (e = registry_at(r, i, NULL)) && strlen(out) < size - 1; i++) {
+        char share[32] = "";
+        if (!means(e, v))
+            continue;
+        if (e->traffic < 1)
+            snprintf(share, sizeof share, " (%.3g %%)", 100 * e->traffic);
+        snprintf(out + strlen(out), size - strlen(out), "%s%s%s", *out ? ", " : "", e->alias, share);
+    }
     return out;
 }
 
@@ -57,11 +68,87 @@ static void json_metrics(const struct model_version_event *e)
     putchar('}');
 }
 
-static void event_json(const char *key, const struct model_version_event *e)
+static void json_pairs(const char *name, const struct text_pair *pairs, int count)
+{
+    printf(",\"%s\":{", name);
+    for (int i = 0; i < count; i++) {
+        fputs(i ? "," : "", stdout);
+        json_text(pairs[i].key, pairs[i].value);
+    }
+    putchar('}');
+}
+
+static void json_floats(const char *name, const float *values, int count)
+{
+    printf(",\"%s\":[", name);
+    for (int i = 0; i < count; i++)
+        printf(i ? ",%.9g" : "%.9g", (double)values[i]);
+    putchar(']');
+}
+
+static void json_input(const struct model_version_event *e)
+{
+    fputs(",\"input\":", stdout);
+    if (!e->has_input) {
+        fputs("null", stdout);
+        return;
+    }
+    fputs("{\"shape\":[", stdout);
+    for (int i = 0; i < e->input_rank; i++)
+        printf(i ? ",%lld" : "%lld", (long long)e->input_shape[i]);
+    putchar(']');
+    json_floats("mean", e->mean, e->mean_count);
+    json_floats("std", e->std, e->std_count);
+    putchar('}');
+}
+
+/* What a version was made of. */
+static void json_lineage(const struct model_version_event *e)
+{
+    printf(e->base_version ? ",\"base_version\":%lld,\"dataset\":[" : ",\"base_version\":null,\"dataset\":[",
+           (long long)e->base_version);
+    for (int i = 0; i < e->dataset_count; i++) {
+        fputs(i ? ",{" : "{", stdout);
+        json_text("topic", e->dataset[i].topic);
+        printf(",\"partition\":%d,\"start_offset\":%lld,\"end_offset\":%lld}", e->dataset[i].partition,
+               (long long)e->dataset[i].start_offset, (long long)e->dataset[i].end_offset);
+    }
+    fputs("],", stdout);
+    json_text("dataset_sha256", e->dataset_sha256);
+    json_pairs("hyperparameters", e->hyperparameters, e->hyperparameter_count);
+}
+
+static void json_labels(const struct model_version_event *e)
+{
+    fputs(",\"labels\":[", stdout);
+    for (int i = 0; i < e->label_count; i++) {
+        fputs(i ? "," : "", stdout);
+        text_print_json(e->labels[i], strlen(e->labels[i]), stdout);
+    }
+    putchar(']');
+}
+
+static void json_aliases(const struct registry *r, const struct model_version_event *v)
+{
+    const struct model_version_event *e;
+    fputs("\"aliases\":[", stdout);
+    for (int i = 0, n = 0; (e = registry_at(r, i, NULL)); i++) {
+        if (!means(e, v))
+            continue;
+        fputs(n++ ? "," : "", stdout);
+        text_print_json(e->alias, strlen(e->alias), stdout);
+    }
+    fputs("],", stdout);
+}
+
+/* The whole record, and for a version the aliases that mean it. */
+static void event_json(const struct registry *r, const char *key, const struct model_version_event *e)
 {
     putchar('{');
     json_text("key", key);
     printf(",\"event\":\"%s\",", version_event_name(e->event));
+    json_text("event_id", e->event_id);
+    putchar(',');
     json_text("model", e->model);
     printf(",\"version\":%lld,\"alias\":", (long long)e->version);
     if (*e->alias)
@@ -70,6 +157,8 @@ static void event_json(const char *key, const struct model_version_event *e)
         fputs("null", stdout);
     printf(",\"traffic\":%.9g,\"previous_version\":", e->traffic);
     printf(e->previous_version ? "%lld," : "null,", (long long)e->previous_version);
+    if (!is_alias(e))
+        json_aliases(r, e);
     json_text("artifact_uri", e->artifact_uri);
     putchar(',');
     json_text("format", e->format);
@@ -77,30 +166,51 @@ static void event_json(const char *key, const struct model_version_event *e)
     json_text("sha256", e->sha256);
     printf(",\"size_bytes\":%lld,", (long long)e->size_bytes);
     json_text("job_id", e->job_id);
-    putchar(',');
-    json_text("dataset_sha256", e->dataset_sha256);
+    json_input(e);
+    json_labels(e);
+    json_lineage(e);
     json_metrics(e);
+    json_pairs("tags", e->tags, e->tag_count);
+    putchar(',');
+    json_text("reason", e->reason);
     putchar(',');
     json_text("created_by", e->created_by);
     printf(",\"at\":%lld}", (long long)e->at);
 }
 
-static double accuracy_of(const struct model_version_event *e)
+static const char *metric_text(const struct model_version_event *e, const char *name, char out[32])
 {
+    strcpy(out, "-");
     for (int i = 0; i < e->metric_count; i++)
-        if (strcmp(e->metrics[i].key, "val_accuracy") == 0)
-            return e->metrics[i].value;
-    return NAN;
+        if (strcmp(e->metrics[i].key, name) == 0 && isfinite(e->metrics[i].value))
+            snprintf(out, 32, "%.4f", e->metrics[i].value);
+    return out;
+}
+
+/* Since its newest event: "42 s", "7 min", "5 h", "12 d". */
+static const char *age_text(const struct model_version_event *e, char out[32])
+{
+    long long s = (long long)((clock_ms() - e->at) / 1000);
+    if (e->at <= 0 || s < 0)
+        strcpy(out, "-");
+    else if (s < 120)
+        snprintf(out, 32, "%lld s", s);
+    else if (s < 7200)
+        snprintf(out, 32, "%lld min", s / 60);
+    else if (s < 172800)
+        snprintf(out, 32, "%lld h", s / 3600);
+    else
+        snprintf(out, 32, "%lld d", s / 86400);
+    return out;
 }
 
 static void version_line(const struct registry *r, const struct model_version_event *e)
 {
-    char size[32], at[32], accuracy[32] = "-", aliases[200], name[140];
+    char size[32], age[32], accuracy[32], loss[32], aliases[200], name[140];
     snprintf(name, sizeof name, "%s@%lld", e->model, (long long)e->version);
-    if (!isnan(accuracy_of(e)))
-        snprintf(accuracy, sizeof accuracy, "%.4f", accuracy_of(e));
-    printf("%-28s %-9s %8s %9s  %-16s  %.12s  %s\n", name, version_event_name(e->event), accuracy,
-           size_text(e, size), time_text(e->at, at), e->sha256, aliases_of(r, e, aliases, sizeof aliases));
+    printf("%-28s %-9s %8s %9s %9s  %-8s  %.12s  %s\n", name, version_event_name(e->event),
+           metric_text(e, "val_accuracy", accuracy), metric_text(e, "val_loss", loss), size_text(e, size),
+           age_text(e, age), e->sha256, aliases_of(r, e, aliases, sizeof aliases));
 }
 
 int models_list(const struct context *cx, struct fail *why)
@@ -117,10 +227,10 @@ int models_list(const struct context *cx, struct fail *why)
         if (cx->json)
             fputs(shown ? ",\n " : "[", stdout);
         else if (!shown)
-            printf("%-28s %-9s %8s %9s  %-16s  %-12s  %s\n", "VERSION", "STATE", "VAL_ACC", "SIZE", "SINCE",
-                   "SHA256", "ALIASES");
+            printf("%-28s %-9s %8s %9s %9s  %-8s  %-12s  %s\n", "VERSION", "STATE", "VAL_ACC", "VAL_LOSS",
+                   "SIZE", "AGE", "SHA256", "ALIASES");
         if (cx->json)
-            event_json(key, e);
+            event_json(r, key, e);
         else
             version_line(r, e);
         shown++;
@@ -132,6 +242,20 @@ int models_list(const struct context *cx, struct fail *why)
                 "there is no model yet: millrace train JOB.yaml or millrace models import FILE makes one\n");
     registry_free(&r);
     return 0;
+}
+
+/* "digits@2, digits@1": what it began with, and that with. A version began with an older one, so the chain ends. */
+static void parents_text(const struct registry *r, const struct model_version_event *e)
+{
+    const char *before = "parents    ";
+    int64_t below = e->version;
+    for (const struct model_version_event *v = e; v && v->base_version > 0 && v->base_version < below;
+         v = registry_version(r, e->model, below), before = ", ") {
+        below = v->base_version;
+        printf("%s%s@%lld", before, e->model, (long long)below);
+    }
+    if (below < e->version)
+        putchar('\n');
 }
 
 static void version_text(const struct registry *r, const struct model_version_event *e)
@@ -154,8 +278,7 @@ static void version_text(const struct registry *r, const struct model_version_ev
         printf("%s%s%s", i ? ", " : "labels     ", e->labels[i], i + 1 == e->label_count ? "\n" : "");
     if (*e->job_id)
         printf("job        %s\n", e->job_id);
-    if (e->base_version)
-        printf("base       %s@%lld\n", e->model, (long long)e->base_version);
+    parents_text(r, e);
     for (int i = 0; i < e->dataset_count; i++)
         printf("data       %s [%d] %lld to %lld\n", e->dataset[i].topic, e->dataset[i].partition,
                (long long)e->dataset[i].start_offset, (long long)e->dataset[i].end_offset);
@@ -166,6 +289,8 @@ static void version_text(const struct registry *r, const struct model_version_ev
                i + 1 == e->hyperparameter_count ? "\n" : "");
     for (int i = 0; i < e->metric_count; i++)
         printf("%-14s %.6g\n", e->metrics[i].key, e->metrics[i].value);
+    if (*e->reason)
+        printf("reason     %s\n", e->reason);
     if (*e->created_by)
         printf("by         %s\n", e->created_by);
 }
@@ -181,7 +306,7 @@ static int model_show(const struct context *cx, const struct registry *r, const 
             continue;
         if (cx->json) {
             fputs(shown ? ",\n " : "[", stdout);
-            event_json(key, e);
+            event_json(r, key, e);
         } else if (is_alias(e)) {
             printf("%-28s %s@%lld, traffic %g, before: %lld\n", key, e->model, (long long)e->version,
                    e->traffic, (long long)e->previous_version);
@@ -211,7 +336,7 @@ int models_show(const struct context *cx, struct fail *why)
         char key[256];
         snprintf(key, sizeof key, "%s@%lld", v->model, (long long)v->version);
         if (cx->json) {
-            event_json(key, v);
+            event_json(r, key, v);
             putchar('\n');
         } else {
             version_text(r, v);

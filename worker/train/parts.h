@@ -9,6 +9,7 @@
 #include "worker/train/history.h"
 #include "worker/train/job.h"
 #include "worker/train/publish.h"
+#include "worker/train/run.h"
 
 enum { TRAIN_TIMEOUT_MS = 10000, TRAIN_SETTLE_MS = 15000 }; /* above transaction.timeout.ms */
 
@@ -58,8 +59,11 @@ int64_t version_next(const struct trainer *t, const struct registry *r, const ch
 /* Input shape, preprocessing and labels of the graph into the event, memory from mem. */
 int version_describe(struct model_version_event *e, const struct graph *g, struct region *mem,
                      struct fail *why);
-/* Whether the job's rule makes this version the champion. */
-bool version_promotes(const struct registry *r, const struct training_job *job,
-                      const struct model_version_event *created);
+enum { VERSION_REASON = 500 };
+/* Whether the job's rule makes this version the champion: its metric is held against the champion's on the same rows, those of
+ * `run`. The reason, either way, is for the event; "" where the job has no rule. */
+bool version_promotes(struct trainer *t, struct run *run, const struct registry *r,
+                      const struct training_job *job, const struct model_version_event *created,
+                      char reason[VERSION_REASON]);
 
 #endif

@@ -84,6 +84,10 @@ int run_report(const struct run *r, struct region *mem, struct number_pair **out
 /* What the data set holds: rows, train_rows, val_rows, test_rows, bad_records, train_rows.K of each class. */
 int run_data_report(const struct dataset *d, int64_t classes, struct region *mem, struct number_pair **out,
                     int *count, struct fail *why);
+/* What another network would have as `metric` (loss, accuracy, also val_ and test_) over the rows of this run, which must not be
+ * training; with the mean and std of its own. NAN: there are no such rows. E_JOB, E_NETWORK, E_UNSUPPORTED: the two cannot be
+ * compared. */
+int run_rival(struct run *r, const struct graph *g, const char *metric, double *out, struct fail *why);
 /* For checkpoints: the best epoch's parameters, one after another in the net's order, made when they are not there.
  * NULL: no memory. */
 float *run_best(struct run *r, struct fail *why);

@@ -33,25 +33,27 @@ static int task_artefact(struct task *k, struct model_version_event *e, struct f
     return rc;
 }
 
-static int task_events(struct task *k, const struct model_version_event *created, const struct registry *r,
-                       bool *promoted, struct fail *why)
+static int task_events(struct task *k, struct model_version_event *created, const struct registry *r,
+                       char reason[VERSION_REASON], bool *promoted, struct fail *why)
 {
+    *promoted = version_promotes(k->t, k->run, r, k->job, created, reason);
+    created->reason = reason;
     int rc = publish_event(k->pending, k->from, created, why);
-    *promoted = version_promotes(r, k->job, created);
     if (rc || !*promoted)
         return rc;
     struct model_version_event e =
         publish_alias(created, EVENT_PROMOTED, "champion", registry_alias(r, k->job->model, "champion"));
     e.event_id = region_format(&k->mem, "%s/promoted", k->job->job_id);
-    e.reason = region_format(&k->mem, "better %s", k->job->promote_metric);
-    return e.event_id && e.reason ? publish_event(k->pending, k->from, &e, why)
-                                  : fail(why, E_MEMORY, "no memory for a version");
+    e.reason = reason;
+    return e.event_id ? publish_event(k->pending, k->from, &e, why)
+                      : fail(why, E_MEMORY, "no memory for a version");
 }
 
 /* The last transaction: metrics, version, champion, the job's end, and its offset. */
 static int task_publish(struct task *k, struct model_version_event *e, struct fail *why)
 {
     struct registry *r = NULL;
+    char reason[VERSION_REASON] = "";
     bool promoted = false;
     int rc = version_registry(k->t, k->job->model, &r, why);
     if (rc)
@@ -71,15 +73,38 @@ static int task_publish(struct task *k, struct model_version_event *e, struct fa
     if (!rc)
         rc = trainer_metric(k->t, k->pending, k->from, &m, why);
     if (!rc)
-        rc = task_events(k, e, r, &promoted, why);
+        rc = task_events(k, e, r, reason, &promoted, why);
     if (!rc)
         rc = task_commit(k, &c, SEAL_DONE, why);
     if (!rc)
         log_event(LOG_INFO, "version made", "job", k->job->job_id, "model", k->job->model, "version",
                   log_text("%lld", (long long)e->version), "sha256", e->sha256, "promoted",
-                  promoted ? "yes" : "no", NULL);
+                  promoted ? "yes" : "no", "reason", reason, NULL);
     registry_free(&r);
     return rc;
+}
+
+/* The job's hyperparameters, and the seed where it was left out: without it the version could not be made again. */
+static int task_lineage(struct task *k, struct model_version_event *e, struct fail *why)
+{
+    const struct training_job *job = k->job;
+    int n = job->hyperparameter_count;
+    struct text_pair *all = region_zalloc(&k->mem, sizeof *all * (size_t)(n + 1));
+    bool seeded = false;
+    if (!all)
+        return fail(why, E_MEMORY, "no memory for a version");
+    for (int i = 0; i < n; i++) {
+        all[i] = job->hyperparameters[i];
+        seeded |= strcmp(all[i].key, "seed") == 0;
+    }
+    if (!seeded) {
+        all[n] = (struct text_pair){"seed", region_format(&k->mem, "%lld", (long long)k->settings.seed)};
+        if (!all[n++].value)
+            return fail(why, E_MEMORY, "no memory for a version");
+    }
+    e->hyperparameters = all;
+    e->hyperparameter_count = n;
+    return 0;
 }
 
 int task_finish(struct task *k, struct fail *why)
@@ -95,17 +120,15 @@ int task_finish(struct task *k, struct fail *why)
                                     .base_version = job->base_version,
                                     .dataset = job->dataset,
                                     .dataset_count = job->dataset_count,
-                                    .hyperparameters = job->hyperparameters,
-                                    .hyperparameter_count = job->hyperparameter_count,
                                     .metrics = metrics,
                                     .metric_count = run_results(k->run, metrics),
                                     .reason = "",
                                     .created_by = job->requested_by,
                                     .at = publish_now_ms()};
     e.event_id = region_format(&k->mem, "%s/created", job->job_id);
-    int rc;
-    if (!e.event_id)
-        return fail(why, E_MEMORY, "no memory for a version");
+    int rc = e.event_id ? task_lineage(k, &e, why) : fail(why, E_MEMORY, "no memory for a version");
+    if (rc)
+        return rc;
     while (task_is_patient(k, rc = task_artefact(k, &e, why), why))
         if ((rc = task_pause(k, why)))
             break;

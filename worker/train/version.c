@@ -1,5 +1,6 @@
 /* Versions of a model: their number, their description, and who becomes champion. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,17 +55,49 @@ static double metric_of(const struct model_version_event *e, const char *name)
     return NAN;
 }
 
-bool version_promotes(const struct registry *r, const struct training_job *job,
-                      const struct model_version_event *created)
+/* The champion's metric on the rows of this run, whatever its own event says of rows that it was made with. */
+static int champion_metric(struct trainer *t, struct run *run, const struct training_job *job,
+                           const struct model_version_event *champion, double *out, struct fail *why)
 {
-    const struct model_version_event *alias = registry_alias(r, job->model, "champion");
-    double new = metric_of(created, job->promote_metric);
+    struct graph *g = NULL;
+    void *bytes = NULL;
+    size_t size;
+    int rc =
+        store_get(t->settings->models_store, champion->artifact_uri, champion->sha256, &bytes, &size, why);
+    if (!rc)
+        rc = onnx_parse(&g, job->model, bytes, size, why);
+    if (!rc)
+        rc = run_rival(run, g, job->promote_metric, out, why);
+    free(bytes);
+    graph_free(&g);
+    return rc;
+}
+
+/* Not better than a champion that cannot be compared: people decide then. */
+bool version_promotes(struct trainer *t, struct run *run, const struct registry *r,
+                      const struct training_job *job, const struct model_version_event *created,
+                      char reason[VERSION_REASON])
+{
+    const struct model_version_event *alias = registry_alias(r, job->model, "champion"), *champion;
+    const char *metric = job->promote_metric;
+    double new = metric_of(created, metric), old = NAN;
+    struct fail why;
+    *reason = 0;
     if (!job->promote_automatic || isnan(new))
         return false;
+    snprintf(reason, VERSION_REASON, "%s %.6g; there is no champion", metric, new);
     if (!alias || alias->traffic <= 0)
         return true;
-    const struct model_version_event *champion = registry_version(r, job->model, alias->version);
-    double old = metric_of(champion ? champion : alias, job->promote_metric);
+    champion = registry_version(r, job->model, alias->version);
+    if (champion_metric(t, run, job, champion ? champion : alias, &old, &why)) {
+        snprintf(reason, VERSION_REASON, "cannot be compared with the champion, version %lld: %.300s",
+                 (long long)alias->version, why.text);
+        return false;
+    }
     double better = job->promote_minimize ? old - new : new - old; /* NaN, not known: not better */
-    return better > 0 && better >= job->promote_min_improvement;
+    bool promotes = better > 0 && better >= job->promote_min_improvement;
+    snprintf(reason, VERSION_REASON, "%s %.6g, the champion's, version %lld, on the same rows %.6g: %s",
+             metric, new, (long long)alias->version, old,
+             promotes ? "better" : "not better by what the job asks");
+    return promotes;
 }
