@@ -5,12 +5,14 @@
  * what becomes of a batch: stream/committer.c. */
 #include "worker/infer/runner.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "worker/codec/model_spec.h"
 #include "worker/infer/answer.h"
 #include "worker/infer/explain.h"
+#include "worker/infer/external.h"
 #include "worker/infer/hook.h"
 #include "worker/infer/rows.h"
 #include "worker/service/bug.h"
@@ -19,7 +21,6 @@
 
 enum { IDLE_MS = 100, BATCHES_OF_BYTES = 8 }; /* a transaction's bytes come from several batches */
 
-static const char NOT_IN_THIS_VERSION[] = "not in this version";
 static const char EXPIRED[] = "the deadline had passed";
 
 struct runner {
@@ -37,6 +38,7 @@ struct runner {
     int64_t began_us;            /* when its first record came */
     struct bytes scratch;
     struct row_memory memory;      /* images are decoded in it */
+    void *external;                /* rows that the record at hand names; NULL: it brings its own */
     struct infer_metrics *metrics; /* NULL: nobody counts */
     struct model_metrics *unknown; /* counts records that name no model */
     struct model_metrics *model;   /* of the record at hand */
@@ -112,6 +114,11 @@ static int place_rows(struct runner *r, struct served *s, struct answer *a, cons
 
 /* ---- verdicts ---- */
 
+static const char *source_name(const struct inference *q)
+{
+    return q->kind == PAYLOAD_EXTERNAL ? "external.tensor" : "tensors[0]";
+}
+
 /* [n, C, H, W] exactly, where [C, H, W] is the model's input. */
 static int check_shape(const struct inference *q, const struct model *m, struct fail *why)
 {
@@ -122,7 +129,7 @@ static int check_shape(const struct inference *q, const struct model *m, struct 
         equal = got.dim[i + 1] == row.dim[i];
     if (equal)
         return 0;
-    return fail(why, E_BAD_SHAPE, "tensors[0].shape is %s, %s takes [n, then %s]",
+    return fail(why, E_BAD_SHAPE, "%s.shape is %s, %s takes [n, then %s]", source_name(q),
                 shape_text(got, have, sizeof have), m->name, shape_text(row, want, sizeof want));
 }
 
@@ -131,7 +138,7 @@ static int check_tensor(const struct inference *q, const struct model *m, struct
     struct span name = q->tensor.name;
     const char *input = m->graph->input_name;
     if (name.size && (name.size != strlen(input) || memcmp(name.data, input, name.size) != 0))
-        return fail(why, E_BAD_REQUEST, "tensors[0].name is \"%.*s\", the input of %s is \"%s\"",
+        return fail(why, E_BAD_REQUEST, "%s.name is \"%.*s\", the input of %s is \"%s\"", source_name(q),
                     (int)(name.size < 100 ? name.size : 100), name.data, m->name, input);
     return check_shape(q, m, why);
 }
@@ -162,6 +169,28 @@ static int find_model(struct runner *r, const struct record *record, const struc
     return rc;
 }
 
+static bool is_late(const struct runner *r, const struct inference *q)
+{
+    return q->deadline_at && !r->replaces && clock_ms() > q->deadline_at;
+}
+
+static bool given_up(void *source)
+{
+    return source_changed(source);
+}
+
+/* Brings the rows that a request names, unless it comes too late for them. SOURCE_CHANGED as above. */
+static int fetch_rows(struct runner *r, struct inference *q, struct fail *why)
+{
+    const struct store_stop stop = {given_up, r->src};
+    int64_t began_us = now_us();
+    if (q->kind != PAYLOAD_EXTERNAL || is_late(r, q))
+        return 0;
+    int rc = external_fetch(q, r->settings, &stop, &r->external, why);
+    r->spent_us += now_us() - began_us;
+    return rc == -E_INTERRUPTED ? SOURCE_CHANGED : rc;
+}
+
 static void append(struct runner *r, struct answer *a)
 {
     a->received_us = now_us();
@@ -176,7 +205,7 @@ static int answer_rows(struct runner *r, struct answer *a, struct served *s, con
                        struct fail *why)
 {
     append(r, a);
-    if (q->deadline_at && !r->replaces && clock_ms() > q->deadline_at)
+    if (q->kind == PAYLOAD_EXTERNAL || is_late(r, q)) /* external still: its rows were not brought */
         return answer_refuse(a, r->batch, ROW_EXPIRED, EXPIRED, why);
     return place_rows(r, s, a, q, why);
 }
@@ -189,7 +218,7 @@ static int take_shadow(struct runner *r, const struct record *record, const stru
     struct answer *a;
     struct fail not_this;
     plain.explain = false;
-    int rc = q->kind == PAYLOAD_TENSOR ? check_tensor(q, route->shadow->model, &not_this) : 0;
+    int rc = q->kind == PAYLOAD_IMAGES ? 0 : check_tensor(q, route->shadow->model, &not_this);
     if (!rc)
         rc = answer_new(&a, r->batch, record, &plain, route, true, sink_limit(r->sink, TOPIC_SHADOW),
                         &not_this);
@@ -205,20 +234,20 @@ static int take_shadow(struct runner *r, const struct record *record, const stru
 }
 
 /* The request as an answer with its rows on their way, or a RECORD code. */
-static int accept(struct runner *r, const struct record *record, const struct inference *q, struct fail *why)
+static int accept(struct runner *r, const struct record *record, struct inference *q, struct fail *why)
 {
     struct model_spec spec;
     struct route route = {0};
     struct answer *a;
     int rc = model_spec_parse(&spec, q->model, why);
-    if (!rc && q->kind == PAYLOAD_EXTERNAL)
-        rc = fail(why, E_EXTERNAL_DATA, "external: %s", NOT_IN_THIS_VERSION);
     if (!rc)
         rc = find_model(r, record, q, &route, why);
     if (!rc && r->replaces)
         route.variant = ""; /* a version was asked for */
-    if (!rc && q->kind == PAYLOAD_TENSOR)
+    if (!rc && q->kind != PAYLOAD_IMAGES)
         rc = check_tensor(q, route.served->model, why);
+    if (!rc)
+        rc = fetch_rows(r, q, why);
     if (!rc && q->explain)
         rc = explain_prepare(route.served, why);
     if (!rc)
@@ -274,6 +303,8 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
     request.explain = !rc && (request.explain || r->always_explain);
     if (!rc)
         rc = accept(r, record, &request, &reason);
+    free(r->external);
+    r->external = NULL;
     histogram_observe(HISTOGRAM(r, decode_us), now_us() - began_us - r->spent_us);
     if (rc >= 0)
         return rc;

@@ -124,6 +124,17 @@ static int rewind_to(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+static bool stop_asked(const struct s3 *s3)
+{
+    return s3->stop && s3->stop->asked(s3->stop->arg);
+}
+
+static int progress(void *arg, curl_off_t down, curl_off_t downloaded, curl_off_t up, curl_off_t uploaded)
+{
+    (void)down, (void)downloaded, (void)up, (void)uploaded;
+    return stop_asked(arg);
+}
+
 static bool header_add(struct curl_slist **list, const char *name, const char *value)
 {
     char line[5000];
@@ -163,6 +174,9 @@ static void request_prepare(CURL *h, const struct s3 *s3, const struct request *
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)p->connect_ms);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)p->stall_s);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, (long)p->stall_bytes);
+    curl_easy_setopt(h, CURLOPT_NOPROGRESS, s3->stop ? 0L : 1L);
+    curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, progress);
+    curl_easy_setopt(h, CURLOPT_XFERINFODATA, s3);
     if (*s3->account.authorities)
         curl_easy_setopt(h, CURLOPT_CAINFO, s3->account.authorities);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, receive);
@@ -191,6 +205,8 @@ static int curl_fail(CURLcode code, const char *detail, const struct request *q,
         return fail(why, E_FILE, "%.250s: larger than the %zu bytes that are taken", q->uri, a->max_bytes);
     if (a->no_memory || code == CURLE_OUT_OF_MEMORY)
         return fail(why, E_MEMORY, "%.250s: no memory for it", q->uri);
+    if (code == CURLE_ABORTED_BY_CALLBACK)
+        return fail(why, E_INTERRUPTED, "%.250s: given up", q->uri);
     *again = code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
              code == CURLE_OPERATION_TIMEDOUT || code == CURLE_PARTIAL_FILE || code == CURLE_GOT_NOTHING ||
              code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_SSL_CONNECT_ERROR;
@@ -244,11 +260,13 @@ out:
     return rc;
 }
 
-static void pause_ms(int64_t ms)
+/* False: it is to be given up. */
+static bool pause_ms(const struct s3 *s3, int64_t ms)
 {
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
-    while (nanosleep(&t, &t))
-        ;
+    struct timespec bit = {0, 50000000};
+    for (; ms > 0 && !stop_asked(s3); ms -= 50)
+        nanosleep(&bit, NULL);
+    return !stop_asked(s3);
 }
 
 /* Tries until it is answered, refused for good, or enough. answer: to be freed by the caller, also on failure. */
@@ -269,7 +287,8 @@ static int request_do(const struct s3 *s3, const struct request *q, struct answe
         }
         free(a->bytes);
         *a = (struct answer){0};
-        pause_ms(pause);
+        if (!pause_ms(s3, pause))
+            return fail(why, E_INTERRUPTED, "%.250s: given up", q->uri);
     }
 }
 

@@ -37,6 +37,7 @@ struct s3_patience {
 struct s3 {
     struct s3_account account;
     struct s3_patience patience;
+    const struct store_stop *stop; /* NULL: nobody asks to give up */
 };
 
 /* From the environment and the files. E_CONFIG says what is missing where. */

@@ -167,6 +167,7 @@ int s3_account_load(struct s3_account *out, struct fail *why)
 
 int s3_open(struct s3 *out, struct fail *why)
 {
+    out->stop = NULL;
     out->patience = (struct s3_patience){
         .tries = 4, .pause_ms = 250, .connect_ms = 5000, .stall_s = 20, .stall_bytes = 1024};
     return s3_account_load(&out->account, why);

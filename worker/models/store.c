@@ -144,12 +144,12 @@ static int uri_open(const char *store, const char *uri, const struct store_form 
 }
 
 static int object_get(const struct store_form *form, const char *uri, const char *sha256, size_t max_bytes,
-                      void **bytes, size_t *size, struct fail *why)
+                      const struct store_stop *stop, void **bytes, size_t *size, struct fail *why)
 {
     char have[SHA256_HEX];
     void *at;
     size_t got;
-    int rc = form->get(uri, max_bytes, &at, &got, why);
+    int rc = form->get(uri, max_bytes, stop, &at, &got, why);
     if (rc)
         return rc;
     sha256_hex(at, got, have);
@@ -168,16 +168,16 @@ int store_get(const char *store, const char *uri, const char *sha256, void **byt
 {
     const struct store_form *form;
     int rc = uri_open(store, uri, &form, why);
-    return rc ? rc : object_get(form, uri, sha256, MAX_BYTES, bytes, size, why);
+    return rc ? rc : object_get(form, uri, sha256, MAX_BYTES, NULL, bytes, size, why);
 }
 
-int store_read(const char *uri, const char *sha256, size_t max_bytes, void **bytes, size_t *size,
-               struct fail *why)
+int store_read(const char *uri, const char *sha256, size_t max_bytes, const struct store_stop *stop,
+               void **bytes, size_t *size, struct fail *why)
 {
     const struct store_form *form = form_of(uri);
     int rc = form ? form->name(uri, why)
                   : fail(why, E_FILE, "%.300s: expected file:///PATH or s3://BUCKET/KEY", uri);
-    return rc ? rc : object_get(form, uri, sha256, max_bytes, bytes, size, why);
+    return rc ? rc : object_get(form, uri, sha256, max_bytes, stop, bytes, size, why);
 }
 
 int store_delete(const char *store, const char *uri, struct fail *why)

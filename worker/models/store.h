@@ -32,9 +32,14 @@ int store_put(const char *store, const char *model, const char *name, const void
  * `store` (no .. in it); size at most 4 GiB. */
 int store_get(const char *store, const char *uri, const char *sha256, void **bytes, size_t *size,
               struct fail *why);
-/* The same for a file anywhere: the caller has decided that it may be read (store_uri_below). */
-int store_read(const char *uri, const char *sha256, size_t max_bytes, void **bytes, size_t *size,
-               struct fail *why);
+/* Asked about once a second during a transfer and between tries; true: it is given up, E_INTERRUPTED. */
+struct store_stop {
+    bool (*asked)(void *arg);
+    void *arg;
+};
+/* The same for a file anywhere: the caller has decided that it may be read (store_uri_below). stop: NULL for none. */
+int store_read(const char *uri, const char *sha256, size_t max_bytes, const struct store_stop *stop,
+               void **bytes, size_t *size, struct fail *why);
 /* Does the uri name something below prefix, which is a folder whether or not it ends with a slash? No "..". */
 bool store_uri_below(const char *uri, const char *prefix);
 /* Deletes; a missing file is not an error. */

@@ -110,7 +110,7 @@ static int path_read(const char *path, size_t max_bytes, void **bytes, size_t *s
     struct stat st;
     char *at = NULL;
     size_t got = 0;
-    int rc = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = 0, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return fail(why, E_FILE, "%s: %s", path, strerror(errno));
     if (fd < 0) /* of the store, the process or the machine, not of the file: worth another try */
@@ -187,8 +187,10 @@ static int file_put(const char *uri, const void *bytes, size_t size, const char 
     return rc ? rc : path_write(folder, path, bytes, size, why);
 }
 
-static int file_get(const char *uri, size_t max_bytes, void **bytes, size_t *size, struct fail *why)
+static int file_get(const char *uri, size_t max_bytes, const struct store_stop *stop, void **bytes,
+                    size_t *size, struct fail *why)
 {
+    (void)stop;
     return path_read(path_of(uri), max_bytes, bytes, size, why);
 }
 

@@ -19,7 +19,8 @@ struct store_form {
     /* Whole or not at all. An object with these bytes that is there already is left as it is. */
     int (*put)(const char *uri, const void *bytes, size_t size, const char *sha256, struct fail *why);
     /* malloc'd; E_FILE when it is larger than max_bytes. */
-    int (*get)(const char *uri, size_t max_bytes, void **bytes, size_t *size, struct fail *why);
+    int (*get)(const char *uri, size_t max_bytes, const struct store_stop *stop, void **bytes, size_t *size,
+               struct fail *why);
     int (*delete)(const char *uri, struct fail *why);
     /* Of a folder's URI, without a slash at its end. */
     int (*list)(const char *folder_uri, store_visit *visit, void *arg, struct fail *why);

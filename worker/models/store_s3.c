@@ -58,10 +58,12 @@ static int object_put(const char *uri, const void *bytes, size_t size, const cha
     return s3_put(&s3, uri, bytes, size, fresh, why);
 }
 
-static int object_get(const char *uri, size_t max_bytes, void **bytes, size_t *size, struct fail *why)
+static int object_get(const char *uri, size_t max_bytes, const struct store_stop *stop, void **bytes,
+                      size_t *size, struct fail *why)
 {
     struct s3 s3;
     int rc = s3_open(&s3, why);
+    s3.stop = stop;
     return rc ? rc : s3_get(&s3, uri, max_bytes, bytes, size, why);
 }
 

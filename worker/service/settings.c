@@ -61,8 +61,10 @@ const struct setting settings_table[] = {
      "what happens to a request for a model that does not exist", false},
     {"inference.non_finite", SETTING_CHOICE, AT(inference_non_finite), "reject", 0, 0, "reject|accept",
      "reject: a row with NaN or infinity is answered BAD_INPUT", false},
-    {"inference.external_prefixes", SETTING_STRINGS, LATER(inference_external_prefixes), "[]", 0, 4000, NULL,
-     "where external data may lie: URIs under one of these", false},
+    {"inference.external_prefixes", SETTING_STRINGS, AT(inference_external_prefixes), "[]", 0, 4000, NULL,
+     "folders that requests may name files of: file:///FOLDER, s3://BUCKET/PREFIX; empty: no request may", false},
+    {"inference.external_max_mb", SETTING_INT, AT(inference_external_max_mb), "256", 1, 4096, NULL,
+     "MiB that one request may name; they are in memory while it is answered", false},
     {"engine.backend", SETTING_STRING, AT(engine_backend), "auto", 1, 32, NULL,
      "auto, cpu, ref or cuda; auto: cuda when a device and its libraries are there, else cpu", false},
     {"engine.threads", SETTING_INT, AT(engine_threads), "0", 0, 1024, NULL,
@@ -193,6 +195,12 @@ static int check_name(const char *key, const char *value, struct fail *why)
     return 0;
 }
 
+/* The scheme and something behind it; worker/models knows the rest. */
+static bool is_place(const char *uri)
+{
+    return strncmp(uri, "file:///", 8) == 0 || (strncmp(uri, "s3://", 5) == 0 && uri[5] && uri[5] != '/');
+}
+
 static int check(const struct settings *s, struct fail *why)
 {
     int rc = check_name("worker.slot", s->worker_slot, why);
@@ -202,9 +210,14 @@ static int check(const struct settings *s, struct fail *why)
         rc = check_name("topics.prefix", s->topics_prefix, why);
     if (!rc && !s->worker_roles)
         rc = fail(why, E_CONFIG, "worker.roles: expected at least one of infer and train");
-    if (!rc && strncmp(s->models_store, "file:///", 8) != 0 && strncmp(s->models_store, "s3://", 5) != 0)
+    if (!rc && !is_place(s->models_store))
         rc = fail(why, E_CONFIG, "models.store: expected file:///FOLDER or s3://BUCKET/PREFIX, got '%s'",
                   s->models_store);
+    for (int i = 0; !rc && i < s->inference_external_prefixes.count; i++)
+        if (!is_place(s->inference_external_prefixes.v[i]))
+            rc = fail(why, E_CONFIG,
+                      "inference.external_prefixes: expected file:///FOLDER or s3://BUCKET/PREFIX, got '%s'",
+                      s->inference_external_prefixes.v[i]);
     if (!rc)
         rc = http_check(s->http_listen, why);
     return rc;

@@ -18,7 +18,6 @@ struct settings_later {
     int framing_inference, framing_samples, framing_jobs; /* raw, confluent */
     char *registry_url, *registry_username, *registry_password, *registry_password_file, *registry_ca_file;
     double batch_target_p99_ms;
-    struct setting_strings inference_external_prefixes;
 };
 
 struct settings {
@@ -32,9 +31,11 @@ struct settings {
     int64_t batch_max_rows;
     int64_t commit_max_rows, commit_max_bytes, commit_max_delay_ms;
     int inference_unknown_model, inference_non_finite;
+    struct setting_strings inference_external_prefixes; /* folders: file:///FOLDER or s3://BUCKET/PREFIX */
+    int64_t inference_external_max_mb;
     char *engine_backend;
     int64_t engine_threads;
-    char *models_store; /* file:///folder */
+    char *models_store; /* file:///FOLDER or s3://BUCKET/PREFIX */
     int64_t training_keep_checkpoints, training_metrics_every_ms, training_cores;
     int64_t training_memory_mb, training_cache_mb, training_store_patience_ms;
     int64_t canary_min_rows, canary_min_s;
