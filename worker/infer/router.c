@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/codec/model_spec.h"
 #include "worker/infer/explain.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
@@ -129,22 +130,6 @@ static int broken(struct meaning *n, struct fail *why)
     return -E_UNKNOWN_MODEL;
 }
 
-static struct meaning *meaning_of(struct router *r, struct span spec)
-{
-    for (struct meaning *n = r->names; n < r->names + NAMES; n++)
-        if (n->size == spec.size && n->size && memcmp(n->spec, spec.data, n->size) == 0)
-            return n;
-    return NULL;
-}
-
-static struct meaning *meaning_new(struct router *r, struct span spec)
-{
-    struct meaning *n = &r->names[r->next_name++ % NAMES];
-    *n = (struct meaning){.size = spec.size};
-    memcpy(n->spec, spec.data, spec.size);
-    return n;
-}
-
 /* The model and its net. Memory may be short for a moment, and a verdict on that would stay: it is tried once more. */
 static int serve(struct router *r, struct span spec, struct responder *t, struct fail *why)
 {
@@ -159,6 +144,49 @@ static int serve(struct router *r, struct span spec, struct responder *t, struct
         model_release(&m);
     }
     return rc;
+}
+
+/* An alias whose version is broken: what it meant before serves on until the artefact is looked at again. */
+static int serve_previous(struct router *r, struct span spec, struct responder *t, struct fail *why)
+{
+    struct model_spec asked;
+    struct model_version_event e;
+    struct region mem = {0};
+    char name[128], alias[102] = "champion", before[SPEC];
+    int rc = model_spec_parse(&asked, spec, why);
+    if (rc || asked.version)
+        return -E_UNKNOWN_MODEL;
+    snprintf(name, sizeof name, "%.*s", (int)asked.name.size, asked.name.data);
+    if (asked.alias.data)
+        snprintf(alias, sizeof alias, "%.*s", (int)asked.alias.size, asked.alias.data);
+    rc = follower_alias(r->follower, name, alias, &e, &mem, why);
+    if (!rc && !e.previous_version)
+        rc = -E_UNKNOWN_MODEL;
+    snprintf(before, sizeof before, "%s@%lld", name, rc ? 0LL : (long long)e.previous_version);
+    if (!rc)
+        rc = serve(r, text_span(before), t, why);
+    if (!rc) {
+        snprintf(t->variant, sizeof t->variant, "%s", alias);
+        t->metrics = metrics_model(r->metrics, name, e.previous_version, alias);
+    }
+    region_free(&mem);
+    return rc;
+}
+
+static struct meaning *meaning_of(struct router *r, struct span spec)
+{
+    for (struct meaning *n = r->names; n < r->names + NAMES; n++)
+        if (n->size == spec.size && n->size && memcmp(n->spec, spec.data, n->size) == 0)
+            return n;
+    return NULL;
+}
+
+static struct meaning *meaning_new(struct router *r, struct span spec)
+{
+    struct meaning *n = &r->names[r->next_name++ % NAMES];
+    *n = (struct meaning){.size = spec.size};
+    memcpy(n->spec, spec.data, spec.size);
+    return n;
 }
 
 /* Who else answers to the bare name: `alias`, and its newest event. Nobody, where it is the champion's version or cannot be
@@ -208,6 +236,7 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
     n->canary = NULL;
     n->repair_ms = 0;
     n->changes = follower_changes(r->follower);
+    struct fail other;
     int rc = serve(r, spec, main, why);
     if (rc == -E_UNKNOWN_MODEL) {
         n->looked_ms = clock_ms();
@@ -219,6 +248,8 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
     }
     if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE || rc == -E_MEMORY)
         rc = broken(n, why); /* too large for this machine as well: the other models are served on */
+    if (n->repair_ms && serve_previous(r, spec, main, &other) == 0)
+        rc = 0;
     if (rc == -E_UNKNOWN_MODEL)
         n->unknown = *why;
     else if (rc)

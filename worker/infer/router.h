@@ -4,7 +4,7 @@
  * A request for a bare name goes to the champion, and where the model has the alias challenger, to that for its share of the
  * keys (canary.h); where it has the alias shadow, that answers its share too, beside the one that counts. A request for
  * name@alias or name@version goes there and nowhere else. A challenger or shadow that cannot be served is left out: the
- * champion answers. */
+ * champion answers. Where an alias's own version is broken, the one that the alias meant before serves on. */
 #ifndef WORKER_INFER_ROUTER_H
 #define WORKER_INFER_ROUTER_H
 

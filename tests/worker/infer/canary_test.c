@@ -361,6 +361,24 @@ static void what_cannot_be_loaded_is_left_out(void **state)
     line_close(&l);
 }
 
+/* As the champion it answers: the alias is what was asked for. A version that is asked for by its number has no stand-in. */
+static void the_version_before_serves_on_where_a_champion_is_broken(void **state)
+{
+    struct line l;
+    line_open(&l, *state, "");
+    line_other(&l, *state, 3, 0);
+    l.broken = true;
+    add(&l, 0, "tiny");
+    add(&l, 1, "tiny@champion");
+    add(&l, 2, "tiny@1");
+    run(&l);
+    assert_int_equal(l.out_count, 3);
+    is_of(line_find(&l, "0"), 2, "champion");
+    is_of(line_find(&l, "1"), 2, "champion");
+    assert_int_equal(line_find(&l, "2")->topic, TOPIC_DEAD_LETTERS);
+    line_close(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +392,7 @@ int main(void)
         cmocka_unit_test(scores_that_are_no_numbers_are_a_breach),
         cmocka_unit_test(shadow_answers_go_beside),
         cmocka_unit_test(what_cannot_be_loaded_is_left_out),
+        cmocka_unit_test(the_version_before_serves_on_where_a_champion_is_broken),
     };
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

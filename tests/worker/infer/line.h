@@ -35,6 +35,7 @@ struct line {
     struct {
         double challenger, shadow; /* share of the keys that tiny@2 has as this alias; 0: it is not */
     } traffic;
+    bool broken; /* tiny's champion cannot be loaded; before, it was tiny@2 */
     struct router *router;
     struct source source;
     struct sink sink;
@@ -90,6 +91,7 @@ int follower_alias(struct follower *f, const char *model, const char *alias, str
                                         .version = champion ? 1 : 2,
                                         .alias = alias,
                                         .traffic = champion ? 1 : line_traffic(alias),
+                                        .previous_version = champion && line->broken ? 2 : 0,
                                         .artifact_uri = "uri",
                                         .format = "onnx",
                                         .sha256 = "sha",
@@ -118,6 +120,10 @@ int follower_find(struct follower *f, struct span spec, struct model **out, char
     if (spec.size == 4 && memcmp(spec.data, "boom", 4) == 0)
         raise(SIGSEGV);
     bool known = line->finds++ >= line->unknown_for;
+    if (line->broken)
+        return spec.size == 6 && memcmp(spec.data, "tiny@2", 6) == 0
+                   ? line_find_other("", out, variant, why)
+                   : (fail)(why, E_FILE, "its artefact is broken");
     for (int i = 0; known && i < 3; i++)
         if (spec.size == strlen(names[i]) && memcmp(spec.data, names[i], spec.size) == 0) {
             *out = model_hold(line->model);
