@@ -30,6 +30,17 @@ static int bucket_check(const char *store, struct fail *why)
     return rc ? rc : s3_delete(&s3, uri, why);
 }
 
+/* Credentials that are missing for now say nothing of the object: E_IO, worth another try. */
+static int bucket_open(struct s3 *s3, struct fail *why)
+{
+    int rc = s3_open(s3, why);
+    if (!rc)
+        return 0;
+    if (why)
+        why->code = E_IO;
+    return -E_IO;
+}
+
 static bool object_equal(const struct s3 *s3, const char *uri, size_t size, const char *sha256)
 {
     void *bytes = NULL;
@@ -46,7 +57,7 @@ static int object_put(const char *uri, const void *bytes, size_t size, const cha
 {
     struct s3 s3;
     size_t there = 0;
-    int rc = s3_open(&s3, why);
+    int rc = bucket_open(&s3, why);
     if (rc)
         return rc;
     rc = s3_size(&s3, uri, &there, why);
@@ -62,7 +73,7 @@ static int object_get(const char *uri, size_t max_bytes, const struct store_stop
                       size_t *size, struct fail *why)
 {
     struct s3 s3;
-    int rc = s3_open(&s3, why);
+    int rc = bucket_open(&s3, why);
     s3.stop = stop;
     return rc ? rc : s3_get(&s3, uri, max_bytes, bytes, size, why);
 }
@@ -70,14 +81,14 @@ static int object_get(const char *uri, size_t max_bytes, const struct store_stop
 static int object_delete(const char *uri, struct fail *why)
 {
     struct s3 s3;
-    int rc = s3_open(&s3, why);
+    int rc = bucket_open(&s3, why);
     return rc ? rc : s3_delete(&s3, uri, why);
 }
 
 static int folder_list(const char *folder_uri, store_visit *visit, void *arg, struct fail *why)
 {
     struct s3 s3;
-    int rc = s3_open(&s3, why);
+    int rc = bucket_open(&s3, why);
     return rc ? rc : s3_list(&s3, folder_uri, visit, arg, why);
 }
 

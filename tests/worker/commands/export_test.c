@@ -32,7 +32,10 @@ static void store_in_bucket(struct stage *s)
     assert_non_null(at);
     *at = 0;
     rest = strchr(at + 1, '\n');
-    assert_true(asprintf(&config, "%smodels: {store: 's3://models/%s'}%s", text, s->group, rest) > 0);
+    assert_true(asprintf(&config,
+                         "%smodels: {store: 's3://models/%s'}%s"
+                         "inference: {external_prefixes: ['s3://models/rows']}\n",
+                         text, s->group, rest) > 0);
     snprintf(s->config, sizeof s->config, "%s", test_write(test_path("s3.yaml"), config));
     free(config);
     free(text);
@@ -81,6 +84,26 @@ static void holds_lenet(const char *path, const char *onnx)
     free(bytes);
 }
 
+/* A request for two rows that lie in the bucket. */
+static void send_external(struct stage *s, const char *id, const char *model)
+{
+    struct bytes b = {0};
+    struct fail why;
+    char uri[STORE_URI], sha256[SHA256_HEX], json[2048];
+    float rows[2 * 3 * 32 * 32] = {1, 2, 3};
+    if (store_put("s3://models/rows", "a", "rows.bin", rows, sizeof rows, uri, sha256, &why))
+        fail_msg("%s", why.text);
+    snprintf(json, sizeof json,
+             "{\"id\":\"%s\",\"model\":\"%s\",\"external\":{\"uri\":\"%s\",\"sha256\":\"%s\",\"tensor\":{"
+             "\"dtype\":"
+             "\"FP32\",\"shape\":[2,3,32,32],\"data\":\"\"}}}",
+             id, model, uri, sha256);
+    if (record_parse_json(&b, record_type_find("InferenceBatch"), json, strlen(json), &why))
+        fail_msg("%s", why.text);
+    stage_put(s, "inference", 0, id, b.data, b.size);
+    bytes_free(&b);
+}
+
 static void test_import_serve_export(void **state)
 {
     (void)state;
@@ -109,7 +132,10 @@ static void test_import_serve_export(void **state)
     result_expect(&r, 0);
     request_send(
         &s, &(struct request){.id = "q", .model = "lenet@2", .rows = 2, .channels = 3, .dtype = DTYPE_UINT8});
-    json_t *all = topic_read(&s, "predictions", 1);
+    send_external(&s, "e", "lenet");
+    json_t *all = topic_read(&s, "predictions", 2);
+    assert_int_equal(rows_of(by_key(all, "e")), 2);
+    is_status(by_key(all, "e"), 1, "OK");
     assert_int_equal(rows_of(by_key(all, "q")), 2);
     is_status(by_key(all, "q"), 0, "OK");
     json_decref(all);

@@ -381,6 +381,9 @@ static void account_of_files(void **state)
     assert_int_equal(s3_account_load(&a, &why), -E_CONFIG);
     says(&why, "AWS_SECRET_ACCESS_KEY");
     unsetenv("AWS_SECRET_ACCESS_KEY");
+    assert_int_equal(store_check(STORE, &why), -E_CONFIG);
+    assert_int_equal(store_get(STORE, STORE "/x", "", &(void *){NULL}, &(size_t){0}, &why),
+                     -E_IO); /* not: damaged */
     assert_int_equal(s3_account_load(&a, &why), -E_CONFIG);
     says(&why, "no access key for S3: set AWS_ACCESS_KEY_ID");
     setenv("AWS_SHARED_CREDENTIALS_FILE",
