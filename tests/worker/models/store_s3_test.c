@@ -172,8 +172,8 @@ static void put_get_delete(void **state)
     const struct s3_server *s = *state;
     struct fail why = {0};
     char uri[STORE_URI], sha[SHA256_HEX], wanted[STORE_URI], path[2 * STORE_URI];
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     if (store_check(STORE "/", &why))
         fail_msg("%s", why.text);
     assert_int_equal(store_put(STORE "/", "digits", NULL, "abc", 3, uri, sha, &why), 0);
@@ -198,8 +198,8 @@ static void empty_and_odd_keys(void **state)
     (void)state;
     struct fail why = {0};
     struct s3 s3;
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     const char *odd = "s3://models/a b/\xc3\xa9+&=~%41/x";
     assert_int_equal(s3_open(&s3, &why), 0);
     if (s3_put(&s3, odd, "xyz", 3, true, &why) || s3_get(&s3, odd, 3, &bytes, &size, &why))
@@ -221,8 +221,8 @@ static void never_overwritten_unless_damaged(void **state)
     struct fail why = {0};
     struct gate g;
     char uri[STORE_URI], sha[SHA256_HEX], path[2 * STORE_URI];
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     assert_int_equal(store_put(STORE, "digits", NULL, "abcd", 4, uri, sha, &why), 0);
     gate_open(&g, s, BUSY, 0);
     char endpoint[64];
@@ -295,8 +295,8 @@ static void unreachable(void **state)
     (void)state;
     struct fail why = {0};
     struct s3 s3;
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     assert_int_equal(s3_open(&s3, &why), 0);
     s3.patience.pause_ms = 1;
     snprintf(s3.account.endpoint, sizeof s3.account.endpoint, "http://127.0.0.1:%d", test_free_port());
@@ -311,8 +311,8 @@ static void faulty(void **state, enum fault fault, int faults, const char *text)
     struct gate g;
     struct s3 s3;
     char *big = malloc(BIG);
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     for (int i = 0; i < BIG; i++)
         big[i] = (char)(i * 31 + i / 1000);
     assert_int_equal(s3_open(&s3, &why), 0);
@@ -356,8 +356,8 @@ static void put_is_tried_again(void **state)
     struct fail why = {0};
     struct gate g;
     struct s3 s3;
-    void *bytes;
-    size_t size;
+    void *bytes = NULL;
+    size_t size = 0;
     gate_open(&g, *state, HANG_UP, 2);
     client_of(&g, &s3);
     if (s3_put(&s3, "s3://models/again", "again", 5, true, &why) ||
