@@ -155,5 +155,7 @@ int prediction_read_head(struct span value, struct prediction_head *out, struct 
     wire_string(&r, "weights_sha256");
     wire_string(&r, "variant");
     out->supersedes = wire_some(&r, "supersedes") ? wire_long(&r, "supersedes") : 0;
+    out->worker = wire_string(&r, "worker");
+    out->produced_at = wire_long(&r, "produced_at");
     return r.broken ? -(int)r.broken : 0; /* what is behind them is not wanted */
 }

@@ -137,10 +137,11 @@ int prediction_read_tensors(struct span value, struct tensor_view *outputs, stru
                             uint8_t *statuses, int64_t capacity, int64_t *rows, struct fail *why);
 
 struct prediction_head {
-    struct span model;
+    struct span model, worker;
     int64_t version, supersedes; /* supersedes 0: null */
+    int64_t produced_at;
 };
-/* Which version answered, and whose answer it replaced. */
+/* Which version answered, whose answer it replaced, who wrote it and when. */
 int prediction_read_head(struct span value, struct prediction_head *out, struct fail *why);
 
 /* ---- control records: decoded into a region, strings 0-terminated and never NULL ---- */

@@ -12,6 +12,8 @@ static const struct setting options[] = {
     {"promote", SETTING_BOOL, AT(promote), "false", 0, 0, NULL, "import: make the version what --alias means",
      false},
     {"alias", SETTING_STRING, AT(alias), "champion", 1, 100, NULL, "promote, rollback: the alias", false},
+    {"workers", SETTING_BOOL, AT(workers), "false", 0, 0, NULL,
+     "list: also who answers with which version, as the newest predictions say", false},
     {"reason", SETTING_STRING, AT(reason), "", 0, 1000, NULL, "approve, reject, retire: why, for the record",
      false},
     {"traffic", SETTING_REAL, AT(traffic), "1", 0, 1, NULL,

@@ -142,7 +142,8 @@ static void json_aliases(const struct registry *r, const struct model_version_ev
 }
 
 /* The whole record, and for a version the aliases that mean it. */
-static void event_json(const struct registry *r, const char *key, const struct model_version_event *e)
+static void event_json(const struct registry *r, const struct workers *w, const char *key,
+                       const struct model_version_event *e)
 {
     putchar('{');
     json_text("key", key);
@@ -159,6 +160,8 @@ static void event_json(const struct registry *r, const char *key, const struct m
     printf(e->previous_version ? "%lld," : "null,", (long long)e->previous_version);
     if (!is_alias(e))
         json_aliases(r, e);
+    if (w && !is_alias(e))
+        workers_json(w, e);
     json_text("artifact_uri", e->artifact_uri);
     putchar(',');
     json_text("format", e->format);
@@ -187,11 +190,10 @@ static const char *metric_text(const struct model_version_event *e, const char *
     return out;
 }
 
-/* Since its newest event: "42 s", "7 min", "5 h", "12 d". */
-static const char *age_text(const struct model_version_event *e, char out[32])
+const char *models_age(int64_t at_ms, char out[32])
 {
-    long long s = (long long)((clock_ms() - e->at) / 1000);
-    if (e->at <= 0 || s < 0)
+    long long s = (long long)((clock_ms() - at_ms) / 1000);
+    if (at_ms <= 0 || s < 0)
         strcpy(out, "-");
     else if (s < 120)
         snprintf(out, 32, "%lld s", s);
@@ -210,7 +212,7 @@ static void version_line(const struct registry *r, const struct model_version_ev
     snprintf(name, sizeof name, "%s@%lld", e->model, (long long)e->version);
     printf("%-28s %-9s %8s %9s %9s  %-8s  %.12s  %s\n", name, version_event_name(e->event),
            metric_text(e, "val_accuracy", accuracy), metric_text(e, "val_loss", loss), size_text(e, size),
-           age_text(e, age), e->sha256, aliases_of(r, e, aliases, sizeof aliases));
+           models_age(e->at, age), e->sha256, aliases_of(r, e, aliases, sizeof aliases));
 }
 
 int models_list(const struct context *cx, struct fail *why)
@@ -218,9 +220,13 @@ int models_list(const struct context *cx, struct fail *why)
     struct registry *r = NULL;
     const struct model_version_event *e;
     const char *key;
+    const struct models_options *o = cx->options;
+    struct workers *w = NULL;
     int shown = 0, rc = registry_load(&r, &cx->settings, cx->timeout_ms, why);
+    if (!rc && o->workers)
+        rc = workers_read(&w, cx, why);
     if (rc)
-        return rc;
+        goto out;
     for (int i = 0; (e = registry_at(r, i, &key)); i++) {
         if (!cx->json && is_alias(e))
             continue;
@@ -230,7 +236,7 @@ int models_list(const struct context *cx, struct fail *why)
             printf("%-28s %-9s %8s %9s %9s  %-8s  %-12s  %s\n", "VERSION", "STATE", "VAL_ACC", "VAL_LOSS",
                    "SIZE", "AGE", "SHA256", "ALIASES");
         if (cx->json)
-            event_json(r, key, e);
+            event_json(r, w, key, e);
         else
             version_line(r, e);
         shown++;
@@ -240,8 +246,12 @@ int models_list(const struct context *cx, struct fail *why)
     else if (!shown)
         fprintf(stderr,
                 "there is no model yet: millrace train JOB.yaml or millrace models import FILE makes one\n");
+    if (w && !cx->json)
+        workers_print(w);
+out:
+    workers_free(&w);
     registry_free(&r);
-    return 0;
+    return rc;
 }
 
 /* "digits@2, digits@1": what it began with, and that with. A version began with an older one, so the chain ends. */
@@ -306,7 +316,7 @@ static int model_show(const struct context *cx, const struct registry *r, const 
             continue;
         if (cx->json) {
             fputs(shown ? ",\n " : "[", stdout);
-            event_json(r, key, e);
+            event_json(r, NULL, key, e);
         } else if (is_alias(e)) {
             printf("%-28s %s@%lld, traffic %g, before: %lld\n", key, e->model, (long long)e->version,
                    e->traffic, (long long)e->previous_version);
@@ -336,7 +346,7 @@ int models_show(const struct context *cx, struct fail *why)
         char key[256];
         snprintf(key, sizeof key, "%s@%lld", v->model, (long long)v->version);
         if (cx->json) {
-            event_json(r, key, v);
+            event_json(r, NULL, key, v);
             putchar('\n');
         } else {
             version_text(r, v);

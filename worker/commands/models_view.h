@@ -12,12 +12,23 @@ struct models_options {
     int format; /* enum export_format */
     char *model, *network, *alias, *reason;
     double traffic;
-    bool promote;
+    bool promote, workers;
 };
 
 /* models_list.c */
 int models_list(const struct context *cx, struct fail *why);
 int models_show(const struct context *cx, struct fail *why);
+
+/* "42 s", "7 min", "5 h", "12 d"; "-" where nobody said. */
+const char *models_age(int64_t at_ms, char out[32]);
+
+/* models_workers.c */
+struct workers;
+/* From the newest predictions of every partition. */
+int workers_read(struct workers **out, const struct context *cx, struct fail *why);
+void workers_free(struct workers **w); /* NULL inside is fine */
+void workers_json(const struct workers *w, const struct model_version_event *version);
+void workers_print(const struct workers *w);
 
 /* models_alias.c */
 int models_promote(const struct context *cx, struct fail *why);

@@ -220,6 +220,15 @@ static void a_range_is_answered_again(void **state)
     run(&s, &r, "m@2", "--from", "0", "--to", "1"); /* at most one for each offset and version */
     expect_records(&r, 0, 3);
     wait_answered(&s, &r, 2 * RECORDS);
+    stage_run(&s, &r, LIMIT_MS, "models", "--workers", NULL); /* rescore's predictions are nobody's seat */
+    result_expect(&r, 0);
+    assert_non_null(strstr(r.out, "WORKER"));
+    const char *seat = strstr(r.out, "a                            other@1");
+    assert_non_null(seat);
+    assert_non_null(strstr(seat, " s ago"));
+    stage_run(&s, &r, LIMIT_MS, "models", "--workers", "--json", NULL);
+    result_expect(&r, 0);
+    assert_non_null(strstr(r.out, "\"workers\":[{\"worker\":\"a\",\"answered_at\":"));
     process_kill(&worker);
     rows_close(&y);
     result_free(&r);
