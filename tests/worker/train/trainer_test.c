@@ -31,7 +31,9 @@ static void one_job(void **state)
     assert_int_equal(v->dataset_count, 2);
     assert_int_equal(strlen(v->dataset_sha256), 64);
     assert_int_equal(v->input_rank, 3);
-    assert_true(v->hyperparameter_count == 4 && v->metric_count > 4);
+    assert_true(v->hyperparameter_count == 5 && v->metric_count > 4);
+    assert_string_equal(v->hyperparameters[4].key, "seed"); /* the job left it out */
+    assert_string_equal(v->hyperparameters[4].value, "1");
     for (int t = TOPIC_METRICS; t <= TOPIC_CHECKPOINTS; t++) {
         const struct memory_record *first = &s->m.topics[t].records[0];
         assert_true(header_is(first, "src.topic", "jobs"));
