@@ -361,6 +361,52 @@ static void what_cannot_be_loaded_is_left_out(void **state)
     line_close(&l);
 }
 
+/* As tiny@2 a network that takes smaller rows. */
+static void other_of_another_shape(struct line *l, const char *folder)
+{
+    static const char yaml[] = "network: tiny\ninput: [3, 4, 4]\nlabels: 4\nlayers:\n  - dense: {units: 4}\n";
+    struct fail why;
+    folder_write(folder_path(folder, "small.yaml"), yaml, strlen(yaml));
+    line_must(model_read(&l->other, folder_path(folder, "small.yaml"), &why), &why);
+    l->other->version = 2;
+}
+
+static void requests_that_a_challenger_cannot_take_are_its_errors(void **state)
+{
+    const struct line_output *events[4];
+    struct line l;
+    int dead = 0;
+    line_open(&l, *state, "batch: {max_rows: 64}\ncanary: {min_rows: 200, min_s: 60}\n");
+    other_of_another_shape(&l, *state);
+    l.traffic.challenger = 0.5;
+    for (int i = 0; i < 100; i++)
+        add(&l, i, "tiny");
+    run(&l);
+    assert_int_equal(l.out_count, 101);
+    assert_int_equal(events_of(&l, 0, events), 1);
+    is_event(events[0], "ROLLED_BACK", "challenger", 0, true);
+    for (int i = 0; i < l.out_count; i++)
+        dead += l.out[i].topic == TOPIC_DEAD_LETTERS;
+    assert_in_range(dead * ROWS, 200,
+                    200 + 2 * 64); /* a dead letter fills no batch: the champion's rows do */
+    line_close(&l);
+}
+
+static void a_shadow_that_cannot_take_a_request_says_nothing(void **state)
+{
+    struct line l;
+    line_open(&l, *state, "");
+    other_of_another_shape(&l, *state);
+    l.traffic.shadow = 1;
+    for (int i = 0; i < 20; i++)
+        add(&l, i, "tiny");
+    run(&l);
+    assert_int_equal(l.out_count, 20);
+    for (int i = 0; i < 20; i++)
+        is_of(&l.out[i], 1, "champion");
+    line_close(&l);
+}
+
 /* As the champion it answers: the alias is what was asked for. A version that is asked for by its number has no stand-in. */
 static void the_version_before_serves_on_where_a_champion_is_broken(void **state)
 {
@@ -391,6 +437,8 @@ int main(void)
         cmocka_unit_test(an_equal_challenger_is_promoted),
         cmocka_unit_test(scores_that_are_no_numbers_are_a_breach),
         cmocka_unit_test(shadow_answers_go_beside),
+        cmocka_unit_test(requests_that_a_challenger_cannot_take_are_its_errors),
+        cmocka_unit_test(a_shadow_that_cannot_take_a_request_says_nothing),
         cmocka_unit_test(what_cannot_be_loaded_is_left_out),
         cmocka_unit_test(the_version_before_serves_on_where_a_champion_is_broken),
     };
