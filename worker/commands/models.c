@@ -61,8 +61,7 @@ const struct command command_models = {
     .operands = "[show NAME[@VERSION]|import FILE|export NAME[@VERSION]|promote NAME[@VERSION]|rollback "
                 "NAME[@VERSION]|approve|reject|retire NAME@VERSION]",
     .max_operands = 2,
-    .summary = "the model registry: lists and shows versions, imports and exports files, promotes, approves,"
-               " rolls back",
+    .summary = "the model registry: lists, shows, imports, exports, promotes, approves, rolls back",
     .text =
         "promote without a version takes the newest, rollback without one the version that the alias meant\n"
         "before. A version that is rejected or retired cannot be promoted and answers by number alone; what\n"
