@@ -251,6 +251,8 @@ static void line_open(struct line *l, const char *folder, const char *yaml)
 {
     static const struct source_ops source_ops = {line_next, line_seal, line_changed, line_position, NULL};
     static const struct sink_ops sink_ops = {line_take, line_put_batch, line_wait, line_limit};
+    static const char *const slow[] = {
+        "commit.max_delay_ms=5000"}; /* what closes a batch is never how slow the machine is */
     struct fail why = {0};
     const char *config = folder_path(folder, "m.yaml"), *network = folder_path(folder, "tiny.yaml");
     *l =
@@ -258,7 +260,7 @@ static void line_open(struct line *l, const char *folder, const char *yaml)
     line = l;
     folder_write(config, yaml, strlen(yaml));
     folder_write(network, line_network, strlen(line_network));
-    line_must(settings_load(&l->settings, config, NULL, 0, &why), &why);
+    line_must(settings_load(&l->settings, config, slow, 1, &why), &why);
     line_must(backend_open(&l->be, "cpu", 1, &why), &why);
     line_must(model_read(&l->model, network, &why), &why);
     l->model->version = 1;
