@@ -51,20 +51,34 @@ void request_send(struct stage *s, const struct request *q)
     free(data);
 }
 
+/* What `tail` printed, which it must have done well. */
+static json_t *tail_lines(struct result *r)
+{
+    result_expect(r, 0);
+    json_t *all = json_array();
+    for (char *line = strtok(r->out, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *one = json_loads(line, 0, NULL);
+        assert_non_null(one);
+        json_array_append_new(all, one);
+    }
+    result_free(r);
+    return all;
+}
+
+json_t *topic_now(struct stage *s, const char *topic)
+{
+    struct result r = {0};
+    stage_run(s, &r, 60000, "tail", topic, "-o", "beginning", NULL);
+    return tail_lines(&r);
+}
+
 json_t *topic_read(struct stage *s, const char *topic, int count)
 {
     struct result r = {0};
     char n[16];
     snprintf(n, sizeof n, "%d", count);
     stage_run(s, &r, 60000, "tail", topic, "-n", n, "--follow", NULL);
-    result_expect(&r, 0);
-    json_t *all = json_array();
-    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n")) {
-        json_t *one = json_loads(line, 0, NULL);
-        assert_non_null(one);
-        json_array_append_new(all, one);
-    }
-    result_free(&r);
+    json_t *all = tail_lines(&r);
     assert_int_equal(json_array_size(all), count);
     return all;
 }

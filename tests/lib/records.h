@@ -28,6 +28,8 @@ void request_send(struct stage *s, const struct request *q);
 
 /* All records of a topic as a JSON array, once there are `count` of them. */
 json_t *topic_read(struct stage *s, const char *topic, int count);
+/* ... or those that are there now. */
+json_t *topic_now(struct stage *s, const char *topic);
 /* The record with this key. */
 json_t *by_key(json_t *all, const char *key);
 const char *header_of(json_t *record, const char *name);

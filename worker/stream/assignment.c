@@ -109,9 +109,8 @@ static int start_resolve(struct session *s, rd_kafka_topic_partition_t *p, struc
         return 0;
     return fail(why, E_FAILED,
                 "%s [%d]: %lld records from offset %lld on were deleted by retention before they were read; "
-                "`kafka-consumer-groups --reset-offsets` on group %s.%s accepts the loss",
-                p->topic, (int)p->partition, (long long)(low - p->offset), (long long)p->offset,
-                s->settings->worker_group, s->role->name);
+                "`kafka-consumer-groups --reset-offsets` on group %s accepts the loss",
+                p->topic, (int)p->partition, (long long)(low - p->offset), (long long)p->offset, s->group);
 }
 
 /* Fills the list with the offsets to read from. Asks again while the broker is away; an attempt that failed and was repeated

@@ -62,10 +62,8 @@ static rd_kafka_error_t *produce_everywhere(struct session *s)
  * even another loss could make them stay. */
 static void offer_offsets(struct session *s)
 {
-    char group[300];
-    snprintf(group, sizeof group, "%s.%s", s->settings->worker_group, s->role->name);
     rd_kafka_consumer_group_metadata_t *nobody =
-        rd_kafka_consumer_group_metadata_new_with_genid(group, INT32_MAX, "nobody", NULL);
+        rd_kafka_consumer_group_metadata_new_with_genid(s->group, INT32_MAX, "nobody", NULL);
     rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(offsets, s->input, 0)->offset = 0;
     rd_kafka_error_t *refused =
@@ -100,13 +98,14 @@ static int abort_nothing(struct session *s, struct fail *why)
 }
 
 /* Whether readers of what is committed pass every mark by then. */
-static bool are_passed(struct session *s, int64_t until_us, struct fail *why)
+static bool are_passed(struct session *s, int64_t until_us)
 {
+    struct fail unread;
     for (int i = 0; i < s->marks->count; i++) {
         const struct mark *m = &s->marks->list[i];
         const char *topic = rd_kafka_topic_name(s->topics[m->topic]);
         int64_t low, stable = -1;
-        while (client_offsets(s->consumer, topic, m->partition, ASK_MS, &low, &stable, why) ||
+        while (client_offsets(s->consumer, topic, m->partition, ASK_MS, &low, &stable, &unread) ||
                stable <= m->offset) {
             if (*s->stop || s->is_broken || now_us() > until_us)
                 return false;
@@ -120,11 +119,10 @@ static bool are_passed(struct session *s, int64_t until_us, struct fail *why)
  * somebody else, and its transaction has a time to end. */
 static int clear(struct session *s, struct fail *why)
 {
-    struct fail unread;
     for (int i = 0; i < ATTEMPTS; i++) {
         watchdog_arm(s->watchdog, "a transaction of nothing", 3 * transaction_timeout_ms(s) + 4 * ASK_MS);
         int rc = abort_nothing(s, why);
-        bool passed = !rc && are_passed(s, now_us() + transaction_timeout_ms(s) * 1000, &unread);
+        bool passed = !rc && are_passed(s, now_us() + transaction_timeout_ms(s) * 1000);
         watchdog_disarm(s->watchdog);
         if (rc || passed)
             return rc;

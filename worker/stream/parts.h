@@ -85,7 +85,7 @@ struct session {
     struct client *consumer, *producer;
     rd_kafka_topic_t *topics[TOPICS]; /* the producer's handles */
     int partitions[TOPICS];
-    char input[TOPIC_NAME], transactional_id[600];
+    char input[TOPIC_NAME], group[300], transactional_id[600];
     struct kafka_source source;
     struct kafka_sink sink;
     struct batch *batches;

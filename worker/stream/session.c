@@ -170,9 +170,8 @@ static int open_producer(struct session *s, struct fail *why)
 
 static int open_consumer(struct session *s, struct fail *why)
 {
-    char group[300];
     const char *extra[] = {"group.id",
-                           group,
+                           s->group,
                            "auto.offset.reset",
                            "error",
                            "enable.partition.eof",
@@ -185,7 +184,6 @@ static int open_consumer(struct session *s, struct fail *why)
                            s->settings->worker_slot,
                            NULL};
     struct client template = {.owner = s, .rebalance = assignment_rebalance};
-    snprintf(group, sizeof group, "%s.%s", s->settings->worker_group, s->role->name);
     if (s->settings->worker_membership == MEMBERSHIP_DYNAMIC)
         extra[10] = NULL;
     int rc = client_open(&s->consumer, s->settings, CLIENT_MEMBER, extra, &template, why);
@@ -234,6 +232,7 @@ static void session_init(struct session *s, const struct settings *settings, con
     s->sink.session = s;
     kafka_source_open(&s->source, s);
     topic_full_name(settings, role->input, s->input);
+    snprintf(s->group, sizeof s->group, "%s.%s", settings->worker_group, role->name);
     snprintf(s->transactional_id, sizeof s->transactional_id, "%s%s.%s", settings->topics_prefix,
              settings->worker_slot, role->name);
 }

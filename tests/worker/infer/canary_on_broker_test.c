@@ -99,19 +99,6 @@ static void import_versions(struct stage *s)
     result_free(&r);
 }
 
-/* Everything that is in a topic now. */
-static json_t *read_all(struct stage *s, const char *topic)
-{
-    struct result r = {0};
-    json_t *all = json_array();
-    stage_run(s, &r, ASK_MS, "tail", topic, "-o", "beginning", NULL);
-    result_expect(&r, 0);
-    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n"))
-        json_array_append_new(all, json_loads(line, 0, NULL));
-    result_free(&r);
-    return all;
-}
-
 static double number(json_t *record, const char *field)
 {
     json_t *value = json_object_get(json_object_get(record, "value"), field);
@@ -128,7 +115,7 @@ static const char *key_of(json_t *record)
 /* The newest event of digits@challenger. */
 static double rolled_back_at(struct stage *s)
 {
-    json_t *all = read_all(s, "models"), *one, *last = NULL;
+    json_t *all = topic_now(s, "models"), *one, *last = NULL;
     size_t i;
     json_array_foreach(all, i, one)
     {
@@ -151,7 +138,7 @@ static double rolled_back_at(struct stage *s)
 /* Who answered what, and how many rows the challenger did. */
 static void look_at_answers(struct stage *s, double rolled_back_ms, int lives)
 {
-    json_t *all = read_all(s, "predictions"), *one;
+    json_t *all = topic_now(s, "predictions"), *one;
     int challenged = 0, of_its_keys = 0;
     size_t i;
     assert_int_equal(json_array_size(all), RECORDS);
@@ -180,7 +167,7 @@ static void look_at_answers(struct stage *s, double rolled_back_ms, int lives)
 
 static void look_at_shadows(struct stage *s)
 {
-    json_t *answers = read_all(s, "predictions"), *shadows = read_all(s, "predictions.shadow"), *one;
+    json_t *answers = topic_now(s, "predictions"), *shadows = topic_now(s, "predictions.shadow"), *one;
     json_t *seen = json_object();
     size_t i, expected = 0;
     json_array_foreach(answers, i, one) expected +=

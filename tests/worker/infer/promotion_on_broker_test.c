@@ -20,18 +20,6 @@ struct reign {
     double from[VERSIONS + 1]; /* the last one: for ever */
 };
 
-static json_t *read_all(struct stage *s, const char *topic)
-{
-    struct result r = {0};
-    json_t *all = json_array();
-    stage_run(s, &r, ASK_MS, "tail", topic, "-o", "beginning", NULL);
-    result_expect(&r, 0);
-    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n"))
-        json_array_append_new(all, json_loads(line, 0, NULL));
-    result_free(&r);
-    return all;
-}
-
 static double number(json_t *record, const char *field)
 {
     json_t *value = json_object_get(json_object_get(record, "value"), field);
@@ -41,7 +29,7 @@ static double number(json_t *record, const char *field)
 
 static void read_reigns(struct stage *s, struct reign *reign)
 {
-    json_t *all = read_all(s, "models"), *one;
+    json_t *all = topic_now(s, "models"), *one;
     size_t i;
     int seen = 0;
     json_array_foreach(all, i, one)
@@ -58,7 +46,7 @@ static void read_reigns(struct stage *s, struct reign *reign)
 
 static void look_at_answers(struct stage *s, const struct reign *reign)
 {
-    json_t *all = read_all(s, "predictions"), *one;
+    json_t *all = topic_now(s, "predictions"), *one;
     int answered[VERSIONS] = {0};
     double latest_ms = 0;
     size_t i;
