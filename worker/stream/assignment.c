@@ -68,7 +68,7 @@ static bool closing(struct session *s)
  * away. No wait of that kind outlives a transaction's time by much: then the session begins anew, and that clears them. */
 static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *list, struct fail *why)
 {
-    int64_t wait_ms = transaction_timeout_ms(s) + UNSTABLE_MORE_MS, until_us = now_us() + wait_ms * 1000;
+    int64_t wait_ms = s->tx.timeout_ms + UNSTABLE_MORE_MS, until_us = now_us() + wait_ms * 1000;
     for (bool told = false; !closing(s); told = true) {
         rd_kafka_resp_err_t err = rd_kafka_committed(s->consumer->rk, list, ASK_MS);
         for (int i = 0; !err && i < list->cnt; i++)

@@ -39,59 +39,61 @@ static struct marks *marks_new(const struct session *s)
 {
     int most = 0;
     for (enum topic t = 0; t < TOPICS; t++)
-        most += s->role->outputs & 1u << t ? s->partitions[t] : 0;
+        most += s->role->outputs & 1u << t ? s->tx.partitions[t] : 0;
     struct marks *marks = calloc(1, sizeof *marks + (size_t)most * sizeof marks->list[0]);
     if (marks)
         marks->most = most;
     return marks;
 }
 
-static rd_kafka_error_t *produce_everywhere(struct session *s)
+static int produce_everywhere(struct transactor *t, unsigned outputs, struct fail *why)
 {
-    const struct span nothing = {"", 0};
-    rd_kafka_error_t *error = NULL;
-    for (enum topic t = 0; t < TOPICS; t++)
-        for (int p = 0; !error && s->role->outputs & 1u << t && p < s->partitions[t]; p++)
-            error = client_produce(s->producer, s->topics[t], p, nothing, nothing, NULL, NULL, 0,
-                                   (void *)(intptr_t)t);
-    rd_kafka_resp_err_t err = error ? 0 : rd_kafka_flush(s->producer->rk, (int)transaction_timeout_ms(s));
-    return err ? rd_kafka_error_new(err, "%s", rd_kafka_err2str(err)) : error;
+    struct output nothing = {.key = {"", 0}, .value = {"", 0}};
+    int rc = 0;
+    for (enum topic topic = 0; topic < TOPICS; topic++)
+        for (int p = 0; !rc && outputs & 1u << topic && p < t->partitions[topic]; p++) {
+            nothing.topic = topic;
+            nothing.partition = p;
+            rc = transactor_produce(t, &nothing, why);
+        }
+    rd_kafka_resp_err_t err = rc ? 0 : rd_kafka_flush(t->producer->rk, (int)t->timeout_ms);
+    return err ? client_fail(t->producer, err, why, "records of nothing") : rc;
 }
 
 /* The group's partition becomes part of the transaction; the group knows no such member and refuses the offsets, so that not
  * even another loss could make them stay. */
-static void offer_offsets(struct session *s)
+static void offer_offsets(struct transactor *t, const char *group, const char *input)
 {
     rd_kafka_consumer_group_metadata_t *nobody =
-        rd_kafka_consumer_group_metadata_new_with_genid(s->group, INT32_MAX, "nobody", NULL);
+        rd_kafka_consumer_group_metadata_new_with_genid(group, INT32_MAX, "nobody", NULL);
     rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(offsets, s->input, 0)->offset = 0;
+    rd_kafka_topic_partition_list_add(offsets, input, 0)->offset = 0;
+    if (t->watchdog)
+        watchdog_arm(t->watchdog, "offsets of nothing", 2 * t->timeout_ms);
     rd_kafka_error_t *refused =
-        rd_kafka_send_offsets_to_transaction(s->producer->rk, offsets, nobody, ASK_MS);
+        rd_kafka_send_offsets_to_transaction(t->producer->rk, offsets, nobody, ASK_MS);
+    if (t->watchdog)
+        watchdog_disarm(t->watchdog);
     if (refused)
         rd_kafka_error_destroy(refused);
     rd_kafka_topic_partition_list_destroy(offsets);
     rd_kafka_consumer_group_metadata_destroy(nobody);
 }
 
-static int abort_nothing(struct session *s, struct fail *why)
+int transactor_nothing(struct transactor *t, unsigned outputs, const char *group, const char *input,
+                       struct fail *why)
 {
-    struct fail later;
-    rd_kafka_error_t *error = rd_kafka_begin_transaction(s->producer->rk);
-    int rc = error ? client_fail_transaction(error, "begin_transaction", why) : 0;
-    bool begun = !rc;
-    s->refused.code = E_OK;
-    s->marks->count = 0;
-    if (begun && (error = produce_everywhere(s)))
-        rc = client_fail_transaction(error, "records of nothing", why);
-    if (!rc)
-        offer_offsets(s);
-    if (begun && (error = rd_kafka_abort_transaction(s->producer->rk, ASK_MS))) {
-        int aborted = client_fail_transaction(error, "abort_transaction", rc ? &later : why);
-        rc = rc ? rc : aborted;
-    }
-    if (!rc && s->refused.code) {
-        *why = s->refused;
+    struct fail ended;
+    int rc = transactor_begin(t, why);
+    if (rc)
+        return rc;
+    rc = produce_everywhere(t, outputs, why);
+    if (!rc && group)
+        offer_offsets(t, group, input);
+    int aborted = transactor_abort(t, rc ? &ended : why);
+    rc = rc ? rc : aborted;
+    if (!rc && t->refused.code) {
+        *why = t->refused;
         rc = -(int)why->code;
     }
     return rc;
@@ -101,9 +103,9 @@ static int abort_nothing(struct session *s, struct fail *why)
 static bool are_passed(struct session *s, int64_t until_us)
 {
     struct fail unread;
-    for (int i = 0; i < s->marks->count; i++) {
-        const struct mark *m = &s->marks->list[i];
-        const char *topic = rd_kafka_topic_name(s->topics[m->topic]);
+    for (int i = 0; i < s->tx.marks->count; i++) {
+        const struct mark *m = &s->tx.marks->list[i];
+        const char *topic = rd_kafka_topic_name(s->tx.topics[m->topic]);
         int64_t low, stable = -1;
         while (client_offsets(s->consumer, topic, m->partition, ASK_MS, &low, &stable, &unread) ||
                stable <= m->offset) {
@@ -120,10 +122,9 @@ static bool are_passed(struct session *s, int64_t until_us)
 static int clear(struct session *s, struct fail *why)
 {
     for (int i = 0; i < ATTEMPTS; i++) {
-        watchdog_arm(s->watchdog, "a transaction of nothing", 3 * transaction_timeout_ms(s) + 4 * ASK_MS);
-        int rc = abort_nothing(s, why);
-        bool passed = !rc && are_passed(s, now_us() + transaction_timeout_ms(s) * 1000);
-        watchdog_disarm(s->watchdog);
+        s->tx.marks->count = 0;
+        int rc = transactor_nothing(&s->tx, s->role->outputs, s->group, s->input, why);
+        bool passed = !rc && are_passed(s, now_us() + s->tx.timeout_ms * 1000);
         if (rc || passed)
             return rc;
         if (*s->stop || s->is_broken)
@@ -140,11 +141,13 @@ int session_clear(struct session *s, struct fail *why)
     while (!session_wait_settled(s, now_us() + SETTLE_MS * 1000)) /* the committer has the producer yet */
         if (*s->stop || s->is_broken)
             return fail(why, E_INTERRUPTED, "stopped while a transaction was under way");
-    s->marks = marks_new(s);
-    int rc = s->marks ? clear(s, why) : fail(why, E_MEMORY, "marks of a transaction of nothing");
-    free(s->marks);
-    s->marks = NULL;
-    if (rc && client_is_fenced(s->producer))
+    s->tx.marks = marks_new(s);
+    int rc = s->tx.marks ? clear(s, why) : fail(why, E_MEMORY, "marks of a transaction of nothing");
+    free(s->tx.marks);
+    s->tx.marks = NULL;
+    if (!rc && s->tx.tainted)
+        rc = fail(why, E_REBUILD, "a transaction call had to be repeated: new producer");
+    if (rc && client_is_fenced(s->tx.producer))
         why->code = E_FENCED;
     else if (rc == -E_RETRY || rc == -E_ABORT || rc == -E_FAILED || rc == -E_UNREACHABLE)
         why->code = E_REBUILD;

@@ -11,6 +11,7 @@
 #include "worker/stream/client.h"
 #include "worker/stream/message.h"
 #include "worker/stream/session.h"
+#include "worker/stream/transactor.h"
 
 /* A partition of an assignment, and in the source's own copy how far it has been read. */
 struct position {
@@ -82,9 +83,8 @@ struct session {
     const struct session_role *role;
     atomic_bool *stop;
     struct watchdog *watchdog;
-    struct client *consumer, *producer;
-    rd_kafka_topic_t *topics[TOPICS]; /* the producer's handles */
-    int partitions[TOPICS];
+    struct client *consumer;
+    struct transactor tx; /* the committer's; the poller's while not `cleared` */
     char input[TOPIC_NAME], group[300], transactional_id[600];
     struct kafka_source source;
     struct kafka_sink sink;
@@ -102,7 +102,6 @@ struct session {
     uint64_t epochs; /* handed out so far; the poller's */
     atomic_bool
         cleared; /* nothing but commits since session_clear: the producer is the committer's, else the poller's */
-    struct marks *marks; /* while session_clear runs; the poller's */
 
     pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t settled_changed;
@@ -113,11 +112,6 @@ struct session {
     struct fail broken; /* code 0: it works */
     atomic_bool is_broken;
 
-    bool tainted;        /* a transaction call was repeated: rebuild before the next; the committer's */
-    int64_t delivered;   /* delivery reports of the transaction under way; the committer's */
-    struct fail refused; /* the first report that failed in it; the committer's */
-    atomic_int_fast64_t give_up_us; /* while closing: the committer gives up then; INT64_MAX: not closing */
-    atomic_size_t limits[TOPICS];   /* the largest output each topic is known to take */
     struct lag lag;
 };
 
@@ -142,8 +136,6 @@ int session_broken(struct session *s, struct fail *why); /* the code, negative, 
 /* clear.c: unless the session is cleared; on the poller's thread, once it is a member of the group and before it asks for offsets.
  * E_DENIED, E_FENCED, E_CONFIG or E_REBUILD. */
 int session_clear(struct session *s, struct fail *why);
-void marks_note(struct marks *marks, enum topic topic, int32_t partition,
-                int64_t offset); /* a record was delivered */
 
 /* assignment.c: the poller. */
 void assignment_rebalance(void *session, rd_kafka_resp_err_t event,
@@ -164,7 +156,5 @@ void kafka_source_close(struct kafka_source *src);
 
 /* committer.c */
 void *committer_main(void *session);
-int64_t transaction_timeout_ms(const struct session *s); /* transaction.timeout.ms as set */
-void committer_delivered(void *session, const rd_kafka_message_t *m);
 
 #endif

@@ -101,7 +101,7 @@ static int sink_wait_op(struct sink *base, struct fail *why)
 
 static size_t sink_limit_op(struct sink *base, enum topic topic)
 {
-    return ((struct kafka_sink *)base)->session->limits[topic];
+    return ((struct kafka_sink *)base)->session->tx.limits[topic];
 }
 
 static const struct sink_ops sink_ops = {sink_take_op, sink_put_op, sink_wait_op, sink_limit_op};
@@ -120,11 +120,11 @@ static int wait_for_topics(struct session *s, struct fail *why)
 {
     char last[sizeof why->text] = "";
     while (!*s->stop) {
-        int rc = topics_look(s->settings, ASK_MS, s->partitions, why);
+        int rc = topics_look(s->settings, ASK_MS, s->tx.partitions, why);
         if (rc && rc != -E_UNREACHABLE && rc != -E_FAILED)
             return rc;
         int t = 0;
-        while (!rc && t < TOPICS && s->partitions[t])
+        while (!rc && t < TOPICS && s->tx.partitions[t])
             t++;
         if (!rc && t == TOPICS)
             return 0;
@@ -141,22 +141,10 @@ static int wait_for_topics(struct session *s, struct fail *why)
 
 static int open_producer(struct session *s, struct fail *why)
 {
-    const char *extra[] = {"transactional.id", s->transactional_id, NULL};
-    struct client template = {.owner = s, .delivered = committer_delivered};
-    int rc = client_open(&s->producer, s->settings, CLIENT_PRODUCER, extra, &template, why);
-    for (enum topic t = 0; !rc && t < TOPICS; t++) {
-        char full[TOPIC_NAME];
-        s->topics[t] = rd_kafka_topic_new(s->producer->rk, topic_full_name(s->settings, t, full), NULL);
-        if (!s->topics[t])
-            rc = client_fail(s->producer, rd_kafka_last_error(), why, "topic %s", full);
-    }
+    int rc = transactor_open(&s->tx, s->settings, s->transactional_id, s->watchdog, why);
     while (!rc) {
-        watchdog_arm(s->watchdog, "init_transactions", 3 * ASK_MS);
-        rd_kafka_error_t *error = rd_kafka_init_transactions(s->producer->rk, ASK_MS);
-        watchdog_disarm(s->watchdog);
-        if (!error)
+        if (!(rc = transactor_init(&s->tx, ASK_MS, why)))
             return 0;
-        rc = client_fail_transaction(error, "init_transactions", why);
         if (rc == -E_RETRY && !*s->stop) {
             log_event(LOG_WARN, "waiting for the transaction coordinator", "role", s->role->name, "text",
                       why->text, NULL);
@@ -218,9 +206,6 @@ static void session_init(struct session *s, const struct settings *settings, con
     s->role = role;
     s->stop = stop;
     s->watchdog = watchdog;
-    s->give_up_us = INT64_MAX;
-    for (int t = 0; t < TOPICS; t++)
-        s->limits[t] = 17825792 - 4096;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -243,11 +228,6 @@ static void session_close(struct session *s)
 {
     watchdog_arm(s->watchdog, "closing", DESTROY_MS);
     kafka_source_close(&s->source);
-    for (int t = 0; t < TOPICS; t++)
-        if (s->topics[t])
-            rd_kafka_topic_destroy(s->topics[t]);
-    if (s->producer)
-        rd_kafka_purge(s->producer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     assignment_release(&s->current);
     for (int i = 0; s->batches && i < s->role->batches; i++) {
         assignment_release(&s->batches[i].assignment);
@@ -255,7 +235,7 @@ static void session_close(struct session *s)
     }
     free(s->batches);
     lag_close(s);
-    client_close(&s->producer);
+    transactor_close(&s->tx);
     client_close(&s->consumer);
     handoff_free(&s->sealed);
     handoff_free(&s->sink.free);
@@ -349,7 +329,7 @@ static int session_turn(struct session *s, session_work *run, void *arg, struct 
     poll_until_end(s, &w);
     int64_t until_us = now_us() + CLOSE_MS * 1000;
     s->building = 0;
-    s->give_up_us = s->is_broken ? now_us() : until_us;
+    s->tx.give_up_us = s->is_broken ? now_us() : until_us;
     pthread_join(work_thread, NULL);
     session_wait_settled(s, until_us);
     handoff_close(&s->sealed);
