@@ -53,6 +53,7 @@ struct backend_ops {
     void *(*alloc)(struct backend *be, size_t elements, struct fail *why); /* zeroed, 64-byte aligned */
     void (*free)(struct backend *be, void *memory);
     void (*upload)(struct backend *be, void *to, const float *from, int64_t n);
+    void (*upload_bytes)(struct backend *be, void *to, const unsigned char *from, int64_t n); /* NULL: host */
     void (*download)(struct backend *be, float *to, const void *from, int64_t n);
     void (*zero)(struct backend *be, void *at, int64_t elements);
     const struct kernel *kernels; /* [OPS]; run NULL: not there */

@@ -102,6 +102,9 @@ void record_batchnorm_back(struct recorder *r, struct value dx, const struct val
 /* Between the layouts of one lane and the plan's lanes (plan.h); net_open.c records them, layers do not. */
 void record_to_lanes(struct recorder *r, struct value y, struct value x);
 void record_from_lanes(struct recorder *r, struct value y, struct value x);
+/* From rows of UINT8 in one lane's layout to floats in the plan's; net_open.c records it where rows come as bytes. */
+void record_bytes(struct recorder *r, struct value y, struct value x, struct value table,
+                  const struct byte_rows *bytes);
 /* The gradient of one output of a row to all outputs; net_open.c records it where a net explains. */
 void record_pick(struct recorder *r, struct value dx, struct value y, struct value choice, int64_t outputs);
 /* MAP_IDENTITY records a copy, which placing makes free where it can. */

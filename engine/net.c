@@ -11,6 +11,11 @@ float *net_input(struct net *net)
     return net->input;
 }
 
+unsigned char *net_input_bytes(struct net *net)
+{
+    return net->bytes;
+}
+
 int64_t net_input_size(const struct net *net)
 {
     return net->input_size;
@@ -42,7 +47,11 @@ static void run_forward(struct net *net, const struct plan *plan, struct span *s
 {
     s->begin = 0;
     s->end = plan->forward;
-    net_upload(net, net->memory.store[STORE_INPUT], net->input, s->rows * net->input_size);
+    if (net->bytes && !net->be->ops->host)
+        net->be->ops->upload_bytes(net->be, net->memory.store[STORE_BYTES], net->bytes,
+                                   s->rows * net->input_size);
+    else if (!net->bytes)
+        net_upload(net, net->memory.store[STORE_INPUT], net->input, s->rows * net->input_size);
     if (s->rows)
         net->be->ops->steps(net->be, plan, &net->memory, s);
     net_download(net, net->output, net->memory.store[STORE_OUTPUT], s->rows * net->output_size);

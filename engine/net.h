@@ -11,6 +11,7 @@
 #include "engine/rng.h"
 
 struct net;
+struct normalise; /* normalise.h */
 struct loss_type; /* loss.h */
 struct optimizer; /* optim.h */
 
@@ -24,6 +25,9 @@ struct net_options {
     enum net_mode mode;
     int max_rows;  /* 1 .. 65536 */
     uint64_t seed; /* of fresh weights and of dropout */
+    /* NULL: rows come as floats. Else they come as UINT8 and become floats by this table, which is copied, on their way in:
+     * a quarter of the memory, and the backend's threads do it. Not for NET_EXPLAIN. */
+    const struct normalise *bytes;
 };
 
 /* Copies the graph's weights; draws those it lacks. A layer whose operation the backend lacks is
@@ -32,9 +36,11 @@ int net_open(struct net **out, struct backend *be, const struct graph *g, const 
              struct fail *why);
 void net_close(struct net **net);
 
-/* Host memory for max_rows rows of input, NCHW, C order: the caller writes rows 0..n-1, then runs. */
+/* Host memory for max_rows rows of input, NCHW, C order: the caller writes rows 0..n-1, then runs. NULL: the net takes
+ * the other. */
 float *net_input(struct net *net);
-int64_t net_input_size(const struct net *net); /* floats in a row */
+unsigned char *net_input_bytes(struct net *net);
+int64_t net_input_size(const struct net *net); /* values in a row */
 /* Host memory, [rows][outputs] of the last net_forward or net_loss. */
 const float *net_output(const struct net *net);
 int64_t net_output_size(const struct net *net); /* floats in a row */

@@ -26,6 +26,7 @@ struct net {
     size_t activations, scratch; /* elements, bytes: of all pieces together */
     struct plan infer, train;    /* train: of NET_TRAIN nets alone; infer of NET_EXPLAIN nets goes back too */
     float *input, *output;       /* host; the backend's own memory where that is the host's */
+    unsigned char *bytes;        /* as input; one of the two is NULL */
     int64_t input_size, output_size;
     float *targets, *sums;  /* host, as the above */
     float *choice, *dinput; /* of NET_EXPLAIN nets; host, as the above */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/net_inside.h"
+#include "engine/normalise.h"
 
 enum { ROWS_MOST = 65536 };
 
@@ -38,6 +39,12 @@ static int place_params(struct net *net, struct fail *why)
 
 /* ---- opening: recording ---- */
 
+/* Floats that say what bytes become. */
+static int64_t table_size(const struct normalise *n)
+{
+    return 256 * (n->identity ? 1 : n->channels);
+}
+
 /* The values of a graph's nodes while one plan is recorded. */
 struct recording {
     struct layer *layers;
@@ -58,15 +65,27 @@ static void record_params(struct recorder *r, const struct net *net, struct laye
     }
 }
 
+/* The input as the caller writes it, and as the first layer reads it. */
+static void record_input(struct recorder *r, const struct net *net, struct recording *rec)
+{
+    struct shape row = net->graph->input;
+    const struct normalise *n = net->o.bytes;
+    r->plan->input = rec->input = plan_value(r, row, n ? STORE_BYTES : STORE_INPUT, 0);
+    if (!n && r->plan->lanes == 1)
+        return;
+    rec->input = record_temp(r, row);
+    if (n)
+        record_bytes(r, rec->input, r->plan->input, plan_value(r, SHAPE(table_size(n)), STORE_TABLE, 0),
+                     &(struct byte_rows){n->channels, n->plane, n->identity});
+    else
+        record_to_lanes(r, rec->input, r->plan->input);
+}
+
 static void record_forward(struct recorder *r, const struct net *net, struct recording *rec)
 {
     const struct graph *g = net->graph;
     bool lanes = r->plan->lanes > 1;
-    r->plan->input = rec->input = plan_value(r, g->input, STORE_INPUT, 0);
-    if (lanes) {
-        rec->input = record_temp(r, g->input);
-        record_to_lanes(r, rec->input, r->plan->input);
-    }
+    record_input(r, net, rec);
     for (int i = 0; i < g->count; i++) {
         const struct graph_node *n = &g->nodes[i];
         struct layer *l = &rec->layers[i];
@@ -252,13 +271,36 @@ static void size_pieces(struct net *net)
     net->scratch = m->scratch_piece * threads;
 }
 
+static void size_input(struct net *net)
+{
+    size_t values = (size_t)(net->input_size * net->o.max_rows), element = net->be->ops->element;
+    if (net->o.bytes) {
+        net->elements[STORE_BYTES] = (values + element - 1) / element;
+        net->elements[STORE_TABLE] = (size_t)table_size(net->o.bytes);
+    } else {
+        net->elements[STORE_INPUT] = values;
+    }
+}
+
+/* Where the caller writes rows; what their bytes become. */
+static int open_input(struct net *net, struct fail *why)
+{
+    int64_t values = net->input_size * net->o.max_rows;
+    void **store = net->memory.store;
+    if (!net->o.bytes)
+        return alloc_host(net, &net->input, store[STORE_INPUT], values, why);
+    net->be->ops->upload(net->be, store[STORE_TABLE], net->o.bytes->table[0], table_size(net->o.bytes));
+    net->bytes = net->be->ops->host ? store[STORE_BYTES] : calloc((size_t)values, 1);
+    return net->bytes ? 0 : fail(why, E_MEMORY, "no memory for %lld bytes of input", (long long)values);
+}
+
 static int alloc_memory(struct net *net, struct fail *why)
 {
     struct memory *m = &net->memory;
     int64_t rows = net->o.max_rows;
     int rc;
     size_pieces(net);
-    net->elements[STORE_INPUT] = (size_t)(net->input_size * rows);
+    size_input(net);
     net->elements[STORE_OUTPUT] = (size_t)(net->output_size * rows);
     if (net->o.mode == NET_EXPLAIN) {
         net->elements[STORE_CHOICE] =
@@ -270,8 +312,7 @@ static int alloc_memory(struct net *net, struct fail *why)
             (rc = alloc(net, &m->store[i], i == STORE_ACTIVATION ? net->activations : net->elements[i], why)))
             return rc;
     size_t scratch = net->scratch / net->be->ops->element;
-    if ((rc = alloc(net, &m->scratch, scratch, why)) ||
-        (rc = alloc_host(net, &net->input, m->store[STORE_INPUT], net->input_size * rows, why)) ||
+    if ((rc = alloc(net, &m->scratch, scratch, why)) || (rc = open_input(net, why)) ||
         (rc = alloc_host(net, &net->output, m->store[STORE_OUTPUT], net->output_size * rows, why)))
         return rc;
     if (net->o.mode == NET_EXPLAIN &&
@@ -291,6 +332,17 @@ static int check_options(const struct net_options *o, struct fail *why)
 {
     if (o->max_rows < 1 || o->max_rows > ROWS_MOST)
         return fail(why, E_USAGE, "%d rows at most: expected 1..%d", o->max_rows, ROWS_MOST);
+    return 0;
+}
+
+static int check_bytes(const struct net *net, struct fail *why)
+{
+    const struct normalise *n = net->o.bytes;
+    if (n && net->o.mode == NET_EXPLAIN)
+        return fail(why, E_USAGE, "a net that explains takes rows of floats, not bytes");
+    if (n && n->channels * n->plane != net->input_size)
+        return fail(why, E_USAGE, "normalisation of %d x %lld values a row, the network takes %lld",
+                    n->channels, (long long)n->plane, (long long)net->input_size);
     return 0;
 }
 
@@ -326,12 +378,14 @@ int net_open(struct net **out, struct backend *be, const struct graph *g, const 
         goto out;
     net->input_size = shape_size(net->graph->input);
     net->output_size = shape_size(graph_output(net->graph));
-    if ((rc = place_params(net, why)) || (rc = make_plan(net, &net->infer, false, why)))
+    if ((rc = check_bytes(net, why)) || (rc = place_params(net, why)) ||
+        (rc = make_plan(net, &net->infer, false, why)))
         goto out;
     if (o->mode == NET_TRAIN && (rc = make_plan(net, &net->train, true, why)))
         goto out;
     if ((rc = upload_params(net, why)) || (rc = alloc_memory(net, why)))
         goto out;
+    net->o.bytes = NULL; /* the caller's */
     *out = net;
 out:
     if (rc)
@@ -347,6 +401,7 @@ void net_close(struct net **netp)
     const struct backend_ops *ops = net->be->ops;
     if (!ops->host) {
         free(net->input);
+        free(net->bytes);
         free(net->output);
         free(net->targets);
         free(net->sums);

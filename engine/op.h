@@ -45,6 +45,7 @@ enum { OP_OUT = 4, OP_IN = 8, LOSS_SUMS = 4 };
     X(SOFTMAX_BACK, "softmax_back")   /* dx             dy y */                                         \
     X(TO_LANES, "to_lanes")           /* y x: [N][size] to [N/lanes][size][lanes] */                    \
     X(FROM_LANES, "from_lanes")       /* y x: back */                                                   \
+    X(BYTES, "bytes")                 /* y              x table: what the bytes of x stand for */       \
     X(PICK, "pick")                   /* dx             y choice: 1 at that output, else 0 */           \
     X(CROSS_ENTROPY, "cross_entropy") /* [dx] sums      x targets [weights] */                          \
     X(MSE, "mse")                     /* [dx] sums      x targets */                                    \
@@ -200,6 +201,10 @@ struct geometry {
             int64_t classes, inner; /* a row is [any][classes][inner] */
             bool log;               /* the logarithm of softmax */
         } softmax;
+        struct byte_rows {
+            int64_t channels, plane; /* a row is [channels][plane] bytes */
+            bool one;                /* table is [256], for every channel; else [channels][256] */
+        } bytes;                     /* always assigned */
         struct {
             int64_t outputs; /* `choice` is [rows]: an output's index, or -1: the largest */
         } pick;

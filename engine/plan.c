@@ -161,9 +161,9 @@ static void *address(const struct plan *p, struct value named, const struct memo
     if (v->store == STORE_ACTIVATION)
         at += (size_t)piece->thread * m->activation_piece + (v->crosses ? (size_t)piece->begin * size : 0);
     if (v->store == STORE_INPUT || v->store == STORE_OUTPUT || v->store == STORE_CHOICE ||
-        v->store == STORE_DINPUT)
+        v->store == STORE_DINPUT || v->store == STORE_BYTES)
         at = (size_t)(piece->shard + piece->begin) * size;
-    return (char *)m->store[v->store] + at * element;
+    return (char *)m->store[v->store] + at * (v->store == STORE_BYTES ? 1 : element);
 }
 
 void plan_call(const struct plan *p, const struct step *s, const struct memory *m, const struct span *span,

@@ -18,6 +18,8 @@ enum store {
     STORE_GRADIENT, /* of a parameter: zeroed by the caller, added to by steps */
     STORE_CHOICE,   /* of NET_EXPLAIN nets: which output, a number a row */
     STORE_DINPUT,   /* of NET_EXPLAIN nets: the input's gradient */
+    STORE_BYTES,    /* the input as UINT8: its elements are bytes */
+    STORE_TABLE,    /* what they become */
     STORES
 };
 

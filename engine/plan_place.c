@@ -21,7 +21,8 @@ static void weigh(const struct plan *p, const struct step *s, int64_t *weights, 
     for (int k = 0; k < OP_OUT + OP_IN; k++) {
         struct value named = k < OP_OUT ? s->out[k] : s->in[k - OP_OUT];
         const struct plan_value *v = &p->values[plan_root(p, named)];
-        if (named.id && (v->store == STORE_ACTIVATION || v->store == STORE_INPUT || v->store == STORE_OUTPUT))
+        if (named.id && (v->store == STORE_ACTIVATION || v->store == STORE_INPUT || v->store == STORE_BYTES ||
+                         v->store == STORE_OUTPUT))
             *row += v->size;
         else if (named.id)
             *weights += v->size;

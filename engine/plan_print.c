@@ -68,6 +68,8 @@ static const char *const stores[] = {
     [STORE_GRADIENT] = "gradients",
     [STORE_CHOICE] = "choice",
     [STORE_DINPUT] = "input's gradient",
+    [STORE_BYTES] = "input's bytes",
+    [STORE_TABLE] = "table",
 };
 _Static_assert(sizeof stores / sizeof *stores == STORES, "a name for every store");
 
@@ -147,7 +149,8 @@ static double weight_bytes(const struct plan *p, const struct step *s, size_t el
 
 static const char *lanes_text(const struct plan *p, const struct step *s, char *out, size_t size)
 {
-    int before = s->op == OP_TO_LANES ? 1 : p->lanes, after = s->op == OP_FROM_LANES ? 1 : p->lanes;
+    int before = s->op == OP_TO_LANES || s->op == OP_BYTES ? 1 : p->lanes,
+        after = s->op == OP_FROM_LANES ? 1 : p->lanes;
     snprintf(out, size, before == after ? "%d" : "%d>%d", before, after);
     return out;
 }

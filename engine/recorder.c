@@ -228,6 +228,12 @@ void record_from_lanes(struct recorder *r, struct value y, struct value x)
     record(r, OP_FROM_LANES, y, none, IN(x), &(struct geometry){0});
 }
 
+void record_bytes(struct recorder *r, struct value y, struct value x, struct value table,
+                  const struct byte_rows *bytes)
+{
+    record(r, OP_BYTES, y, none, IN(x, table), &(struct geometry){.bytes = *bytes});
+}
+
 void record_pick(struct recorder *r, struct value dx, struct value y, struct value choice, int64_t outputs)
 {
     record(r, OP_PICK, dx, none, IN(y, choice), &(struct geometry){.pick = {outputs}});

@@ -54,6 +54,7 @@ static const struct kernel kernels[OPS] = {
     [OP_REDUCE_BACK] = {cpu_reduce_back, NULL, NULL},
     [OP_TO_LANES] = {cpu_copy, NULL, NULL}, /* one lane is no change */
     [OP_FROM_LANES] = {cpu_copy, NULL, NULL},
+    [OP_BYTES] = {cpu_bytes, NULL, NULL},
     [OP_PICK] = {cpu_pick, NULL, NULL},
     [OP_DROPOUT] = {cpu_dropout, NULL, NULL},
     [OP_SOFTMAX] = {cpu_softmax, NULL, NULL},

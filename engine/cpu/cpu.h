@@ -24,6 +24,7 @@ CPU_KERNEL(cpu_batchnorm_train);
 CPU_KERNEL(cpu_batchnorm_back);
 CPU_KERNEL(cpu_map);
 CPU_KERNEL(cpu_map_back);
+CPU_KERNEL(cpu_bytes);
 CPU_KERNEL(cpu_copy);
 CPU_KERNEL(cpu_lrn);
 CPU_KERNEL(cpu_lrn_back);

@@ -37,6 +37,19 @@ CPU_KERNEL(cpu_copy)
         y[i] = (c->add ? y[i] : 0) + x[i];
 }
 
+CPU_KERNEL(cpu_bytes)
+{
+    const struct byte_rows *g = &c->g->bytes;
+    const unsigned char *x = (const unsigned char *)c->in[0] + begin * c->row;
+    float *y = (float *)c->out[0] + begin * c->row;
+    (void)scratch;
+    for (int64_t n = begin * g->channels; n < end * g->channels; n++) {
+        const float *table = (const float *)c->in[1] + (g->one ? 0 : n % g->channels * 256);
+        for (int64_t i = 0; i < g->plane; i++)
+            *y++ = table[*x++];
+    }
+}
+
 CPU_KERNEL(cpu_dropout)
 {
     float scale = (float)(1 / (1 - c->g->dropout.rate));

@@ -141,6 +141,7 @@ const struct kernel LANES_TABLE[OPS] = {
     [OP_SOFTMAX_BACK] = {lanes_softmax_back, lanes_items, NULL},
     [OP_TO_LANES] = {lanes_to, lanes_items, NULL},
     [OP_FROM_LANES] = {lanes_from, lanes_items, NULL},
+    [OP_BYTES] = {lanes_bytes, lanes_items, NULL},
     [OP_PICK] = {lanes_pick, lanes_items, NULL},
     UPDATE_KERNELS,
 };

@@ -39,6 +39,37 @@ static void lanes_to(const struct call *c, int64_t begin, int64_t end, void *scr
     }
 }
 
+/* Eight bytes of each row at a time; lanes without a row become zeros. */
+static void lanes_bytes_plane(const unsigned char *x, int64_t row, int64_t plane, int live,
+                              const float *restrict table, float *restrict y)
+{
+    int64_t whole = plane / 8 * 8;
+    if (live < LANES)
+        memset(y, 0, (size_t)plane * LANES * sizeof *y);
+    for (int64_t i = 0; i < whole; i += 8)
+        for (int l = 0; l < live; l++) {
+            uint64_t eight;
+            memcpy(&eight, x + l * row + i, sizeof eight);
+            for (int k = 0; k < 8; k++)
+                y[(i + k) * LANES + l] = table[eight >> 8 * k & 255];
+        }
+    for (int64_t i = whole; i < plane; i++)
+        for (int l = 0; l < live; l++)
+            y[i * LANES + l] = table[x[l * row + i]];
+}
+
+static void lanes_bytes(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct byte_rows *g = &c->g->bytes;
+    const float *table = c->in[1];
+    (void)scratch;
+    for (int64_t n = begin; n < end; n++)
+        for (int64_t k = 0; k < g->channels; k++)
+            lanes_bytes_plane((const unsigned char *)c->in[0] + n * LANES * c->row + k * g->plane, c->row,
+                              g->plane, rows_live(c, n), table + (g->one ? 0 : k * 256),
+                              (float *)c->out[0] + (n * c->row + k * g->plane) * LANES);
+}
+
 static void lanes_from(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     (void)scratch;

@@ -362,6 +362,19 @@ static void ref_relayout(const struct call *c, int64_t begin, int64_t end, void 
     ref_copy(c, begin, end, scratch);
 }
 
+/* y = table[channel][x], x being bytes */
+static void ref_bytes(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct byte_rows *g = &c->g->bytes;
+    const unsigned char *x = c->in[0];
+    const real *table = c->in[1];
+    (void)scratch;
+    for (int64_t i = begin * c->row; i < end * c->row; i++) {
+        int64_t channel = g->one ? 0 : i % c->row / g->plane;
+        put((real *)c->out[0] + i, (double)table[channel * 256 + x[i]], c->add);
+    }
+}
+
 /* y = keep x / (1 - rate) */
 static void ref_dropout(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
@@ -453,6 +466,7 @@ static const struct kernel ref_kernels[OPS] = {
     [OP_REDUCE_BACK] = {ref_reduce_back, NULL, NULL},
     [OP_TO_LANES] = {ref_relayout, NULL, NULL},
     [OP_FROM_LANES] = {ref_relayout, NULL, NULL},
+    [OP_BYTES] = {ref_bytes, NULL, NULL},
     [OP_PICK] = {loss_pick, NULL, NULL},
     [OP_DROPOUT] = {ref_dropout, NULL, NULL},
     [OP_SOFTMAX] = {ref_softmax, NULL, NULL},

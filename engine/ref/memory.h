@@ -41,6 +41,12 @@ static void ref_upload(struct backend *be, void *to, const float *from, int64_t 
         ((real *)to)[i] = (real)from[i];
 }
 
+static void ref_upload_bytes(struct backend *be, void *to, const unsigned char *from, int64_t n)
+{
+    (void)be;
+    memcpy(to, from, (size_t)n);
+}
+
 static void ref_download(struct backend *be, float *to, const void *from, int64_t n)
 {
     (void)be;

@@ -12,6 +12,7 @@ const struct backend_ops ref_backend = {
     .alloc = ref_alloc,
     .free = ref_free,
     .upload = ref_upload,
+    .upload_bytes = ref_upload_bytes,
     .download = ref_download,
     .zero = ref_zero,
     .kernels = ref_kernels,

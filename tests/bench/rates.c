@@ -76,7 +76,7 @@ struct bench {
 
 static int open_bench(struct bench *b, const char *path, struct fail *why)
 {
-    struct net_options o = {b->train ? NET_TRAIN : NET_INFER, b->batch, 1};
+    struct net_options o = {.mode = b->train ? NET_TRAIN : NET_INFER, .max_rows = b->batch, .seed = 1};
     struct optim_settings sgd = optim_defaults("sgd");
     struct rng r = rng_seed(1);
     double began = seconds_by(CLOCK_MONOTONIC);

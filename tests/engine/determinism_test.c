@@ -130,7 +130,7 @@ static void open_rig(struct rig *rig, const struct way *way, const char *optimiz
 {
     static const float weights[OUTPUTS] = {1, 2, 0.5f, 1, 1, 1, 3, 1, 1, 0.25f};
     struct fail why;
-    struct net_options o = {NET_TRAIN, max_rows, 11};
+    struct net_options o = {.mode = NET_TRAIN, .max_rows = max_rows, .seed = 11};
     struct loss_settings loss = {.weights = weights,
                                  .weight_count = OUTPUTS,
                                  .label_smoothing = 0.1,
@@ -150,7 +150,9 @@ static void open_inference(struct net **net, const struct rig *from, struct back
 {
     struct fail why;
     check(net_save(from->net, from->graph, &why), &why);
-    check(net_open(net, be, from->graph, &(struct net_options){NET_INFER, max_rows, 1}, &why), &why);
+    check(net_open(net, be, from->graph,
+                   &(struct net_options){.mode = NET_INFER, .max_rows = max_rows, .seed = 1}, &why),
+          &why);
 }
 
 static void close_rig(struct rig *rig)

@@ -31,7 +31,7 @@ struct rig {
 static void open_rig(struct rig *rig, const struct graph *g, const char *backend, int threads, int max_rows)
 {
     struct fail why = {0};
-    struct net_options o = {NET_EXPLAIN, max_rows, 3};
+    struct net_options o = {.mode = NET_EXPLAIN, .max_rows = max_rows, .seed = 3};
     *rig = (struct rig){0};
     check(backend_open(&rig->be, backend, threads, &why), &why, backend);
     check(net_open(&rig->net, rig->be, g, &o, &why), &why, g->name);
@@ -324,7 +324,7 @@ static void modes_and_outputs_are_checked(void **state)
     struct rig rig;
     struct net *infer = NULL;
     struct fail why;
-    struct net_options o = {NET_INFER, 2, 1};
+    struct net_options o = {.mode = NET_INFER, .max_rows = 2, .seed = 1};
     int32_t wanted[2] = {-1, 10};
     (void)state;
     open_rig(&rig, g, "cpu", 1, 2);

@@ -83,8 +83,12 @@ static void outputs_stay(void **state)
         struct fail why;
         struct rng r = rng_seed(9);
         check(backend_open(&be, backends[b], 1, &why), &why);
-        check(net_open(&folded, be, g, &(struct net_options){NET_INFER, ROWS, 1}, &why), &why);
-        check(net_open(&whole, be, g, &(struct net_options){NET_TRAIN, ROWS, 1}, &why), &why);
+        check(net_open(&folded, be, g, &(struct net_options){.mode = NET_INFER, .max_rows = ROWS, .seed = 1},
+                       &why),
+              &why);
+        check(net_open(&whole, be, g, &(struct net_options){.mode = NET_TRAIN, .max_rows = ROWS, .seed = 1},
+                       &why),
+              &why);
         assert_int_equal(net_param_count(whole) - net_param_count(folded), 4 * 4 - 2);
         for (int64_t i = 0; i < ROWS * net_input_size(whole); i++)
             net_input(folded)[i] = net_input(whole)[i] = (float)rng_normal(&r);

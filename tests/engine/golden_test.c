@@ -29,7 +29,7 @@ struct lenet {
 static void open_lenet(struct lenet *g, const char *backend)
 {
     struct fail why;
-    struct net_options o = {NET_TRAIN, ROWS, 1};
+    struct net_options o = {.mode = NET_TRAIN, .max_rows = ROWS, .seed = 1};
     *g = (struct lenet){.values = malloc(MOST * sizeof(float))};
     assert_non_null(g->values);
     golden_open(&g->answers, "tests/golden/lenet.safetensors");

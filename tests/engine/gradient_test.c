@@ -46,7 +46,7 @@ static void open_on(struct subject *s, const struct gradient_case *t, const stru
                     const char *backend, int most)
 {
     struct fail why = {0};
-    struct net_options o = {NET_TRAIN, most, 3};
+    struct net_options o = {.mode = NET_TRAIN, .max_rows = most, .seed = 3};
     struct rng r = rng_seed(17);
     float values[1024];
     *s = (struct subject){.loss = loss_find(t->loss)};

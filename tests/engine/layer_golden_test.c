@@ -84,7 +84,9 @@ static void check_case(const struct golden *g, const char *name, struct backend 
     struct loss_sum sum = {0};
     char key[2 * NAME];
     read_case(&p, g, name);
-    golden_check(net_open(&net, be, p.graph, &(struct net_options){NET_TRAIN, ROWS, 1}, &why), &why, name);
+    golden_check(net_open(&net, be, p.graph,
+                          &(struct net_options){.mode = NET_TRAIN, .max_rows = ROWS, .seed = 1}, &why),
+                 &why, name);
     golden_weights(net);
     golden_values(100, ROWS * net_input_size(net), 2, net_input(net));
     golden_check(net_accumulate(net, p.loss, ROWS, &p.target, 0, 0, &sum, &why), &why, name);

@@ -170,7 +170,8 @@ static void check_case(const struct layer_case *t, const char *backend, int most
     struct fail why = {0};
     check(parse(&g, t->name, t->layers, &why), &why, t->name);
     check(backend_open(&be, backend, 1, &why), &why, t->name);
-    check(net_open(&net, be, g, &(struct net_options){NET_INFER, most, 1}, &why), &why, t->name);
+    check(net_open(&net, be, g, &(struct net_options){.mode = NET_INFER, .max_rows = most, .seed = 1}, &why),
+          &why, t->name);
     assert_int_equal(net_output_size(net), t->count);
     for (int i = 0; i < 2 * INPUT; i++)
         net_input(net)[i] = i < INPUT ? (float)i : -1000.0f;

@@ -46,7 +46,7 @@ static void check(int rc, const struct fail *why)
 static void open_rig(struct rig *rig, const char *backend, int threads, int max_rows)
 {
     struct fail why;
-    struct net_options o = {NET_TRAIN, max_rows, 11};
+    struct net_options o = {.mode = NET_TRAIN, .max_rows = max_rows, .seed = 11};
     *rig = (struct rig){0};
     check(network_parse(&rig->graph, "rig.yaml", network, sizeof network - 1, &why), &why);
     check(backend_open(&rig->be, backend, threads, &why), &why);
@@ -199,7 +199,7 @@ static void saved_weights_open_the_same_net(void **state)
     struct rig rig;
     struct fail why;
     struct net *again = NULL;
-    struct net_options o = {NET_INFER, 8, 999};
+    struct net_options o = {.mode = NET_INFER, .max_rows = 8, .seed = 999};
     float out[3 * OUTPUTS];
     open_rig(&rig, *state, 1, 32);
     train_step(&rig, 32, 0);
@@ -237,8 +237,9 @@ static void mistakes_are_named(void **state)
     const struct loss_type *loss = loss_find("cross_entropy");
     (void)state;
     open_rig(&rig, "cpu", 1, 4);
-    expect(net_open(&net, rig.be, rig.graph, &(struct net_options){NET_INFER, 0, 1}, &why), E_USAGE, &why,
-           "1..65536");
+    expect(net_open(&net, rig.be, rig.graph,
+                    &(struct net_options){.mode = NET_INFER, .max_rows = 0, .seed = 1}, &why),
+           E_USAGE, &why, "1..65536");
     expect(net_forward(rig.net, 5, &why), E_USAGE, &why, "0..4");
     check(net_forward(rig.net, 0, &why), &why);
     expect(net_evaluate(rig.net, loss, 4, &(struct target){.labels = labels}, &sum, &why), E_JOB, &why,
@@ -274,7 +275,8 @@ static void a_probability_before_a_loss_of_logits_is_an_error(void **state)
         struct target t = {.labels = &label};
         snprintf(text, sizeof text, "input: [4]\nlayers:\n  - dense: {units: 3}\n%s", ends[i]);
         check(network_parse(&g, "ends.yaml", text, strlen(text), &why), &why);
-        check(net_open(&net, be, g, &(struct net_options){NET_TRAIN, 1, 1}, &why), &why);
+        check(net_open(&net, be, g, &(struct net_options){.mode = NET_TRAIN, .max_rows = 1, .seed = 1}, &why),
+              &why);
         expect(net_accumulate(net, loss_find("cross_entropy"), 1, &t, 0, 0, &sum, &why), E_JOB, &why,
                "logits");
         expect(net_accumulate(net, loss_find("log_loss"), 1, &t, 0, 0, &sum, &why), E_JOB, &why, "logits");

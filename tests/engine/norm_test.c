@@ -206,7 +206,8 @@ static void open_rig(struct rig *rig, const char *backend, int threads)
     *rig = (struct rig){0};
     check(network_parse(&rig->graph, "rig.yaml", network, sizeof network - 1, &why), &why);
     check(backend_open(&rig->be, backend, threads, &why), &why);
-    check(net_open(&rig->net, rig->be, rig->graph, &(struct net_options){NET_TRAIN, MOST_ROWS, 11}, &why),
+    check(net_open(&rig->net, rig->be, rig->graph,
+                   &(struct net_options){.mode = NET_TRAIN, .max_rows = MOST_ROWS, .seed = 11}, &why),
           &why);
     check(optim_open(&rig->opt, rig->net, "sgd", &o, &why), &why);
 }

@@ -190,6 +190,9 @@ static const struct op_case cases[] = {
     {"copy of NaN", OP_COPY, {.map = {.fn = MAP_IDENTITY}}, 30, 0, NANS},
     {"to lanes", OP_TO_LANES, {.map = {.fn = MAP_IDENTITY}}, 37, 0, PLAIN},
     {"from lanes", OP_FROM_LANES, {.map = {.fn = MAP_IDENTITY}}, 37, 0, PLAIN},
+    {"one table", OP_BYTES, {.bytes = {3, 37, true}}, 111, 0, PLAIN},
+    {"a table a channel", OP_BYTES, {.bytes = {3, 16, false}}, 48, 0, PLAIN},
+    {"a pixel", OP_BYTES, {.bytes = {5, 1, false}}, 5, 0, PLAIN},
     {"of 10", OP_PICK, {.pick = {10}}, 10, 0, PLAIN},
     {"of one", OP_PICK, {.pick = {1}}, 1, 0, PLAIN},
     {"of NaN", OP_PICK, {.pick = {9}}, 9, 0, NANS},
@@ -368,6 +371,8 @@ static struct sizes sizes_of(const struct op_case *t, int64_t n)
     case OP_SOFTMAX:
     case OP_LRN:
         return (struct sizes){{row}, {row}};
+    case OP_BYTES: /* any four bytes are a float here */
+        return (struct sizes){{row}, {(row + 3) / 4, (t->g.bytes.one ? 1 : t->g.bytes.channels) * 256}};
     case OP_PICK:
         return (struct sizes){{row}, {row, n}};
     case OP_CROSS_ENTROPY:
@@ -508,7 +513,8 @@ static bool sums_over_rows(enum op op)
     return op == OP_CONV_DW || op == OP_WINOGRAD_DW || op == OP_DENSE_DW;
 }
 
-/* Runs c at sixteen lanes and brings its outputs back to rows. TO and FROM_LANES change the layout themselves. */
+/* Runs c at sixteen lanes and brings its outputs back to rows. TO_LANES, BYTES and FROM_LANES change the
+ * layout themselves. */
 static void run_lanes(const struct kernel *k, const struct op_case *t, const struct sizes *size,
                       struct call *c)
 {
@@ -518,7 +524,7 @@ static void run_lanes(const struct kernel *k, const struct op_case *t, const str
     void *scratch = calloc(1, (k->scratch ? k->scratch(&t->g) : 0) + 64);
     assert_non_null(scratch);
     for (int i = 0; i < OP_IN; i++) {
-        int64_t row = t->op == OP_TO_LANES ? 0 : row_size(one.in[i], two.in[i]);
+        int64_t row = t->op == OP_TO_LANES || t->op == OP_BYTES ? 0 : row_size(one.in[i], two.in[i]);
         if (size->in[i])
             lanes.in[i] = in[i] =
                 lane_copy(c->in[i], size->in[i], row, c->rows, sums_over_rows(t->op) ? 0 : 7);
@@ -674,7 +680,7 @@ static bool sums_into_parameters(enum op op)
 
 static bool only_assigns(const struct op_case *t)
 {
-    return is_loss(t->op) || t->op == OP_SQUARES ||
+    return is_loss(t->op) || t->op == OP_SQUARES || t->op == OP_BYTES ||
            ((t->op == OP_CONV || t->op == OP_WINOGRAD) && t->g.window.halve);
 }
 

@@ -35,7 +35,7 @@ static void open_subject(struct subject *s, const char *backend, const char *nam
     static const char network[] = "input: [5]\nlayers:\n  - dense: {units: 4, activation: tanh}\n"
                                   "  - dense: {units: 3}\n";
     struct fail why = {0};
-    struct net_options o = {NET_TRAIN, ROWS, 3};
+    struct net_options o = {.mode = NET_TRAIN, .max_rows = ROWS, .seed = 3};
     struct rng r = rng_seed(17);
     *s = (struct subject){0};
     check(network_parse(&s->graph, name, network, sizeof network - 1, &why), &why, name);

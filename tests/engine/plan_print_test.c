@@ -29,7 +29,7 @@ struct rig {
 static void open_rig(struct rig *rig, struct graph *g, const char *backend, enum net_mode mode, int rows)
 {
     struct fail why = {0};
-    struct net_options o = {mode, rows, 1};
+    struct net_options o = {.mode = mode, .max_rows = rows, .seed = 1};
     size_t size;
     *rig = (struct rig){.graph = g};
     check(backend_open(&rig->be, backend, 1, &why), &why, backend);

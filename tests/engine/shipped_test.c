@@ -104,7 +104,9 @@ static float *outputs_of(const struct graph *g, const char *backend)
     struct rng r = rng_seed(6);
     int max_rows = strcmp(backend, "cpu") ? 1 : 16;
     check(backend_open(&be, backend, 1, &why), &why);
-    check(net_open(&net, be, g, &(struct net_options){NET_INFER, max_rows, 1}, &why), &why);
+    check(net_open(&net, be, g, &(struct net_options){.mode = NET_INFER, .max_rows = max_rows, .seed = 1},
+                   &why),
+          &why);
     for (int64_t i = 0; i < net_input_size(net); i++)
         net_input(net)[i] = (float)rng_normal(&r);
     check(net_forward(net, 1, &why), &why);
@@ -159,7 +161,8 @@ static void resnet_learns(void **state)
     int steps = SLOW_BUILD ? 2 : 4;
     (void)state;
     check(backend_open(&be, "cpu", 0, &why), &why);
-    check(net_open(&net, be, g, &(struct net_options){NET_TRAIN, ROWS, 5}, &why), &why);
+    check(net_open(&net, be, g, &(struct net_options){.mode = NET_TRAIN, .max_rows = ROWS, .seed = 5}, &why),
+          &why);
     check(optim_open(&opt, net, "sgd", &(struct optim_settings){.momentum = 0.9}, &why), &why);
     for (int64_t i = 0; i < ROWS * net_input_size(net); i++)
         net_input(net)[i] = (float)rng_normal(&r);

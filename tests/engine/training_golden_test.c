@@ -35,8 +35,9 @@ static void open_net(struct rig *r, const char *network, float scale)
 {
     struct fail why;
     golden_check(network_parse(&r->graph, "rig", network, strlen(network), &why), &why, network);
-    golden_check(net_open(&r->net, r->be, r->graph, &(struct net_options){NET_TRAIN, ROWS, 1}, &why), &why,
-                 network);
+    golden_check(net_open(&r->net, r->be, r->graph,
+                          &(struct net_options){.mode = NET_TRAIN, .max_rows = ROWS, .seed = 1}, &why),
+                 &why, network);
     golden_weights(r->net);
     golden_values(100, ROWS * INPUTS, scale, net_input(r->net));
 }

@@ -87,14 +87,14 @@ static int make_data(struct bench *b, struct fail *why)
     return 0;
 }
 
-/* What the worker does with a record's rows: straight into the net's input, normalised. */
+/* What the worker does with a record's rows: straight into the net's input. */
 static void fill_input(const struct bench *b)
 {
-    enum dtype type = b->o->dtype == 0 ? DTYPE_UINT8 : DTYPE_FP32;
     int64_t n = net_input_size(b->net);
-    size_t row_size = (size_t)n * dtype_size(type);
-    for (int64_t row = 0; row < b->o->batch; row++)
-        normalise_row(&b->model->normalise, type, (const char *)b->data + row_size * (size_t)row,
+    if (net_input_bytes(b->net))
+        memcpy(net_input_bytes(b->net), b->data, (size_t)(b->o->batch * n));
+    for (int64_t row = 0; net_input(b->net) && row < b->o->batch; row++)
+        normalise_row(&b->model->normalise, DTYPE_FP32, (const float *)b->data + n * row,
                       net_input(b->net) + n * row);
 }
 
@@ -234,13 +234,16 @@ static void print_words(const struct bench *b, const struct figures *f, const ch
 static int open_net(struct bench *b, const struct context *cx, struct fail *why)
 {
     const struct settings *s = &cx->settings;
-    struct net_options no = {b->o->train ? NET_TRAIN : NET_INFER, (int)b->o->batch, 1};
+    struct net_options no = {
+        .mode = b->o->train ? NET_TRAIN : NET_INFER, .max_rows = (int)b->o->batch, .seed = 1};
     struct optim_settings os = {.momentum = 0.9};
     int threads = (int)(b->o->threads >= 0 ? b->o->threads : s->engine_threads);
     const char *name = *b->o->backend ? b->o->backend : s->engine_backend;
     int rc = model_argument_open(&b->model, cx, cx->argv[0], why);
     if (!rc)
         rc = backend_open(&b->backend, name, threads, why);
+    if (!rc && b->o->dtype == 0)
+        no.bytes = &b->model->normalise;
     if (!rc)
         rc = net_open(&b->net, b->backend, b->model->graph, &no, why);
     if (!rc && b->o->train) {

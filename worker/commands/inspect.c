@@ -136,7 +136,7 @@ static int print_plan(const struct options *o, const struct graph *g, struct fai
 {
     struct backend *be = NULL;
     struct net *net = NULL;
-    struct net_options no = {NET_INFER, (int)o->batch, 1};
+    struct net_options no = {.mode = NET_INFER, .max_rows = (int)o->batch, .seed = 1};
     char digest[65], memory[32];
     int rc = backend_open(&be, o->backend, 1, why);
     if (!rc)

@@ -75,12 +75,17 @@ struct shape dataset_shape(const struct dataset *d);        /* of one row */
 void dataset_sha256(const struct dataset *d, char out[65]); /* of rows with labels or targets, in order */
 const uint32_t *dataset_index(const struct dataset *d, enum dataset_part part); /* ascending row numbers */
 
-/* Writes n rows as floats, preprocessed, into x, and their labels or targets into the caller's arrays. */
+/* How UINT8 rows become floats, with the mean and std of the graph. NULL: rows are of another type. After dataset_finish. */
+const struct normalise *dataset_normalise(const struct dataset *d);
+
+/* Writes n rows, and their labels or targets into the caller's arrays: as floats, preprocessed, into x, or UINT8 rows as they
+ * are into bytes. */
 struct dataset_batch {
-    float *x;        /* [n][row] */
-    int32_t *labels; /* [n] */
-    float *targets;  /* [n][outputs] */
-    float *scratch;  /* [row]; only for dataset_fill_augmented */
+    float *x;             /* [n][row]; NULL: */
+    unsigned char *bytes; /* [n][row] */
+    int32_t *labels;      /* [n] */
+    float *targets;       /* [n][outputs] */
+    float *scratch;       /* [row]; only for dataset_fill_augmented, which wants x */
 };
 struct target dataset_fill(const struct dataset *d, const uint32_t *index, int n,
                            const struct dataset_batch *to);

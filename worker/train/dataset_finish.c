@@ -136,9 +136,9 @@ int64_t dataset_target_size(const struct dataset *d)
     return d->target_size;
 }
 
-static void row_put(const struct dataset *d, size_t row, float *x)
+const struct normalise *dataset_normalise(const struct dataset *d)
 {
-    normalise_row(&d->normalise, d->dtype, d->rows.base + row * d->row_size, x);
+    return d->dtype == DTYPE_UINT8 ? &d->normalise : NULL;
 }
 
 void dataset_row(const struct dataset *d, int64_t row, float *x)
@@ -170,20 +170,30 @@ struct draws { /* of an epoch; augment NULL: rows as they are */
     int64_t epoch;
 };
 
+/* Row r to place i. */
+static void put_row(const struct dataset *d, const struct draws *draws, size_t r, int i,
+                    const struct dataset_batch *to)
+{
+    const unsigned char *from = d->rows.base + r * d->row_size;
+    float *x = to->x ? to->x + i * d->row_floats : NULL;
+    if (draws->augment) {
+        dataset_row(d, (int64_t)r, x);
+        augment_row(draws->augment, draws->seed, draws->epoch, (int64_t)r, d->shape, d->dtype == DTYPE_UINT8,
+                    x, to->scratch);
+        normalise_floats(d, x);
+    } else if (x) {
+        normalise_row(&d->normalise, d->dtype, from, x);
+    } else {
+        memcpy(to->bytes + (size_t)i * d->row_size, from, d->row_size);
+    }
+}
+
 static struct target fill(const struct dataset *d, const struct draws *draws, const uint32_t *index, int n,
                           const struct dataset_batch *to)
 {
     for (int i = 0; i < n; i++) {
         size_t r = index[i];
-        float *x = to->x + i * d->row_floats;
-        if (!draws->augment) {
-            row_put(d, r, x);
-        } else {
-            dataset_row(d, (int64_t)r, x);
-            augment_row(draws->augment, draws->seed, draws->epoch, (int64_t)r, d->shape,
-                        d->dtype == DTYPE_UINT8, x, to->scratch);
-            normalise_floats(d, x);
-        }
+        put_row(d, draws, r, i, to);
         if (d->target_size)
             memcpy(to->targets + i * d->target_size, d->targets + r * (size_t)d->target_size,
                    sizeof(float) * (size_t)d->target_size);

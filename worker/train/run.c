@@ -81,7 +81,12 @@ static int weights_balance(struct run *r, struct fail *why)
 
 int run_net_open(struct run *r, struct fail *why)
 {
-    struct net_options o = {NET_TRAIN, r->max_rows, (uint64_t)r->settings->seed};
+    struct net_options o = {
+        .mode = NET_TRAIN,
+        .max_rows = r->max_rows,
+        .seed = (uint64_t)r->settings->seed,
+        .bytes = augment_any(&r->settings->augment) ? NULL : dataset_normalise(r->data),
+    };
     optim_close(&r->opt);
     net_close(&r->net);
     int rc = net_open(&r->net, r->be, r->graph, &o, why);
@@ -89,8 +94,10 @@ int run_net_open(struct run *r, struct fail *why)
         rc = job_loss_set(r->settings, r->loss, r->net, r->class_weights, why);
     if (!rc)
         rc = optim_open(&r->opt, r->net, r->settings->optimizer, &r->settings->optim, why);
-    if (!rc)
+    if (!rc) {
         r->rows.x = net_input(r->net);
+        r->rows.bytes = net_input_bytes(r->net);
+    }
     return rc;
 }
 

@@ -20,25 +20,6 @@ static int rival_check(const struct run *r, const struct graph *g, struct fail *
     return 0;
 }
 
-/* Rows as the other network takes them: mean and std are its own. */
-static struct target rival_fill(const struct run *r, const struct graph *g, const uint32_t *index, int n,
-                                const struct dataset_batch *to)
-{
-    struct target t = dataset_fill(r->data, index, n, to);
-    int64_t floats = shape_size(g->input), plane = floats / g->input.dim[0];
-    for (int i = 0; i < n; i++) {
-        float *x = to->x + i * floats;
-        dataset_row(r->data, index[i], x);
-        if (dataset_dtype(r->data) != DTYPE_UINT8 || !g->channels_normalised)
-            continue;
-        for (int64_t k = 0; k < floats; k++) {
-            int64_t c = g->channels_normalised > 1 ? k / plane : 0;
-            x[k] = (x[k] - g->mean[c]) / g->std[c];
-        }
-    }
-    return t;
-}
-
 static enum dataset_part part_of(const char *metric)
 {
     return strncmp(metric, "val_", 4) == 0    ? DATASET_VALIDATION
@@ -48,7 +29,8 @@ static enum dataset_part part_of(const char *metric)
 
 int run_rival(struct run *r, const struct graph *g, const char *metric, double *out, struct fail *why)
 {
-    struct net_options o = {NET_TRAIN, r->max_rows, (uint64_t)r->settings->seed};
+    struct net_options o = {.mode = NET_TRAIN, .max_rows = r->max_rows, .seed = (uint64_t)r->settings->seed};
+    struct normalise normalise; /* mean and std are the other network's own */
     enum dataset_part part = part_of(metric);
     const uint32_t *index = dataset_index(r->data, part);
     int64_t rows = dataset_count(r->data, part);
@@ -57,15 +39,21 @@ int run_rival(struct run *r, const struct graph *g, const char *metric, double *
     struct net *net = NULL;
     *out = NAN;
     int rc = rival_check(r, g, why);
+    if (!rc && dataset_normalise(r->data)) {
+        rc = normalise_make(&normalise, g->input, g->mean, g->std, g->channels_normalised, why);
+        o.bytes = &normalise;
+    }
     if (!rc)
         rc = net_open(&net, r->be, g, &o, why);
     if (!rc)
         rc = job_loss_set(r->settings, r->loss, net, r->class_weights, why);
-    if (!rc)
+    if (!rc) {
         to.x = net_input(net);
+        to.bytes = net_input_bytes(net);
+    }
     for (int64_t i = 0; !rc && i < rows; i += r->max_rows) {
         int n = (int)(rows - i < r->max_rows ? rows - i : r->max_rows);
-        struct target t = rival_fill(r, g, index + i, n, &to);
+        struct target t = dataset_fill(r->data, index + i, n, &to);
         rc = net_evaluate(net, r->loss, n, &t, &sum, why);
     }
     struct run_sum s = {sum.loss, sum.weight, sum.correct, sum.counted};

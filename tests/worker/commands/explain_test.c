@@ -67,7 +67,7 @@ static float *maps_expected(const int32_t *outputs)
     struct graph *g = NULL;
     struct backend *be = NULL;
     struct net *net = NULL;
-    struct net_options o = {NET_EXPLAIN, 64, 1};
+    struct net_options o = {.mode = NET_EXPLAIN, .max_rows = 64, .seed = 1};
     float *maps = calloc(ROWS * INPUTS, sizeof *maps), *x = rows_make();
     assert_non_null(maps);
     must(graph_read(&g, test_path("net.yaml"), &why), &why);
