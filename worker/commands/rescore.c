@@ -18,7 +18,7 @@
 #include "worker/stream/clock.h"
 #include "worker/stream/lone_sink.h"
 
-enum { SETTLE_MS = 15000, ATTEMPTS = 5 }; /* above transaction.timeout.ms */
+enum { SETTLE_MS = 15000 }; /* above transaction.timeout.ms */
 
 struct options {
     char *from, *to;
@@ -224,8 +224,9 @@ static int answer_again(struct rescore *r, struct fail *why)
     return rc;
 }
 
-static int attempt(struct rescore *r, struct fail *why)
+static int attempt(void *arg, struct fail *why)
 {
+    struct rescore *r = arg;
     r->refused = r->lost = r->idle_ms = 0;
     int rc = look(r, why);
     if (!rc)
@@ -323,18 +324,8 @@ static int run(const struct context *cx, struct fail *why)
     int rc = query_parse(&r, name, why);
     if (!rc)
         rc = model_open(&r, why);
-    for (int left = ATTEMPTS; !rc; left--) {
-        rc = attempt(&r, why);
-        bool again = fail_class(why->code) == FAIL_ABORT || fail_class(why->code) == FAIL_REBUILD;
-        if (!rc || !again || command_stop)
-            break;
-        log_event(LOG_WARN, "a transaction did not end well: looking at what was answered", "text", why->text,
-                  NULL);
-        if (left > 1)
-            rc = 0;
-        else
-            rc = -(int)(why->code = E_RESTART);
-    }
+    if (!rc)
+        rc = lone_sink_insist(attempt, &r, &command_stop, why);
     if (!rc)
         rc = report(&r, why);
     backend_close(&r.be);

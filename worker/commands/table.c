@@ -14,6 +14,7 @@ extern const struct command command_inspect;
 extern const struct command command_jobs;
 extern const struct command command_make_data;
 extern const struct command command_models;
+extern const struct command command_replay;
 extern const struct command command_rescore;
 extern const struct command command_score;
 extern const struct command command_send;
@@ -34,6 +35,7 @@ const struct command *const command_table[] = {
     &command_tail,
     &command_score,
     &command_rescore,
+    &command_replay,
     &command_bench,
     &command_inspect,
     &command_check,

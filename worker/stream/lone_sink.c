@@ -4,7 +4,10 @@
 
 #include <stdlib.h>
 
+#include "worker/service/log.h"
 #include "worker/stream/transactor.h"
+
+enum { ATTEMPTS = 5 };
 
 struct lone_sink {
     struct sink base;
@@ -141,4 +144,19 @@ void lone_sink_close(struct lone_sink **sink)
     region_free(&k->batch.mem);
     free(k);
     *sink = NULL;
+}
+
+int lone_sink_insist(int (*attempt)(void *arg, struct fail *why), void *arg,
+                     const volatile sig_atomic_t *stop, struct fail *why)
+{
+    for (int left = ATTEMPTS;; left--) {
+        int rc = attempt(arg, why);
+        bool again = rc && (fail_class(why->code) == FAIL_ABORT || fail_class(why->code) == FAIL_REBUILD);
+        if (!again || *stop)
+            return rc;
+        if (left == 1)
+            return -(int)(why->code = E_RESTART);
+        log_event(LOG_WARN, "a transaction did not end well: looking at what was written", "text", why->text,
+                  NULL);
+    }
 }

@@ -16,9 +16,9 @@ struct marks;
 struct transactor {
     struct client *producer;
     rd_kafka_topic_t *topics[TOPICS];
-    int partitions[TOPICS];       /* filled by whoever opens it */
-    atomic_size_t limits[TOPICS]; /* the largest record each topic is known to take: learnt downwards */
-    int64_t timeout_ms;           /* transaction.timeout.ms: no call is repeated for longer */
+    int partitions[TOPICS];         /* filled by whoever opens it */
+    atomic_size_t limits[TOPICS];   /* the largest record each topic is known to take: learnt downwards */
+    int64_t timeout_ms;             /* transaction.timeout.ms: no call is repeated for longer */
     atomic_int_fast64_t give_up_us; /* nor beyond this time (monotonic); INT64_MAX: none */
     struct watchdog *watchdog;      /* over each call; NULL: none */
     bool tainted; /* a call was repeated: the answer to the first may come yet and end the next transaction */

@@ -52,6 +52,7 @@ final class Answers {
     private final Map<Place, List<Answer>> answers = new LinkedHashMap<>();
     private final Map<String, Long> lastInPartition = new HashMap<>();
     private final Map<Place, String> deadLetters = new HashMap<>();
+    private final Set<Place> replayed = new HashSet<>();
     private final Map<Integer, Long> lastInput = new HashMap<>();
     private final Set<String> superseded = new HashSet<>();
     private long rows, rowsOk, rowsBad, rowsExpired, right, judged;
@@ -202,7 +203,21 @@ final class Answers {
         lastProduced = Math.max(lastProduced, value.producedAt);
     }
 
+    /** What `replay` writes behind a letter that it sent again: at most one for each, behind it. */
+    private boolean takeMarker(ConsumerRecord<byte[], byte[]> r) {
+        if (r.value() != null || r.headers().lastHeader("dlq.replayed.offset") == null)
+            return false;
+        Place letter = place(r, "dlq.replayed");
+        if (letter != null && (letter.partition != r.partition() || letter.offset >= r.offset()))
+            report.add("%s: a marker of %d/%d, which is not before it in its partition", where(r), letter.partition, letter.offset);
+        if (letter != null && !replayed.add(letter))
+            report.add("%s: a second marker of %d/%d", where(r), letter.partition, letter.offset);
+        return true;
+    }
+
     private void takeDeadLetter(Topics topics, ConsumerRecord<byte[], byte[]> r) {
+        if (takeMarker(r))
+            return;
         if (!header(r, "dlq.topic").equals(in))
             return; // of a sample or a job
         Place p = place(r, "dlq");

@@ -47,6 +47,7 @@ final class Mimic {
         FAULTS.put("accepted", "which is no request");
         FAULTS.put("reason", "expected 'truncated'");
         FAULTS.put("original", "its value is not that of");
+        FAULTS.put("marked", "a second marker of");
         FAULTS.put("offsets", "is committed at");
         FAULTS.put("open", "a transaction is open");
         FAULTS.put("aborted", "is not answered"); // written and aborted: a read_committed reader has no answer
@@ -173,6 +174,8 @@ final class Mimic {
             outputs.add(outputs.get(outputs.size() - 1));
         if (f.equals("both"))
             outputs.add(deadLetter(prefix, in, "unknown_model", f));
+        if (f.equals("marked"))
+            outputs.addAll(List.of(marker(prefix, in), marker(prefix, in)));
         if (f.equals("order"))
             Collections.swap(outputs, outputs.size() - 1, previousOf(outputs, in));
     }
@@ -221,6 +224,13 @@ final class Mimic {
         if (f.equals("trailing"))
             w.putByte(0);
         return w.bytes();
+    }
+
+    private static ProducerRecord<byte[], byte[]> marker(String prefix, ConsumerRecord<byte[], byte[]> in) {
+        int partition = in.partition() % 2;
+        ProducerRecord<byte[], byte[]> out = new ProducerRecord<>(prefix + "dead-letters", partition, in.key(), null);
+        out.headers().add("dlq.replayed.partition", bytes(partition)).add("dlq.replayed.offset", bytes(0));
+        return out;
     }
 
     private ProducerRecord<byte[], byte[]> deadLetter(String prefix, ConsumerRecord<byte[], byte[]> in, String reason, String f) {
