@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "worker/codec/base64.h"
+#include "worker/codec/schema_tree.h"
 #include "worker/codec/wire.h"
 
 enum { PARSE_DEPTH = 16 }; /* of schemas: ours have 5 */
@@ -268,6 +269,14 @@ static int put_value(struct parse *p, const json_t *type, json_t *v)
         rc = put_complex(p, type, v);
     p->depth--;
     return rc;
+}
+
+int schema_put_json(struct bytes *to, json_t *schema, const json_t *type, json_t *v, struct fail *why)
+{
+    struct fail local;
+    struct parse p = {.to = to, .schema = schema, .why = why ? why : &local};
+    int rc = put_value(&p, type, v);
+    return rc || !to->failed ? rc : fail(why, E_MEMORY, "no memory for a value");
 }
 
 int record_parse_json(struct bytes *to, const struct record_type *t, const char *json, size_t size,

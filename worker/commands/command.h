@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "worker/service/settings.h"
+#include "worker/stream/source.h"
 
 struct context {
     struct settings settings; /* loaded unless the command's needs_settings is false */
@@ -47,6 +48,11 @@ void command_print_json(const struct command *c, FILE *out);
 /* True when nobody reads stdout any more: `| head` is a way to end a command, not an error. A command that
  * goes on for long looks at it after a write. */
 bool command_output_closed(void);
+
+/* A record without its frame; a schema registry that is away is waited for until --timeout. RECORD codes are verdicts on the record,
+ * others end the command: E_UNREACHABLE, E_INTERRUPTED. */
+int command_payload(const struct context *cx, const struct record *r, const char *type, struct span *payload,
+                    struct fail *why);
 
 /* Set by SIGINT and SIGTERM (main.c installs the handlers; a second SIGINT ends the process at once).
  * Commands look at it in every wait of more than 100 ms and return E_INTERRUPTED. */

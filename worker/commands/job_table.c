@@ -13,6 +13,7 @@
 struct scan {
     struct job_table *table;
     const char *metrics_of;
+    const struct context *cx;
 };
 
 void job_table_free(struct job_table *t)
@@ -67,11 +68,19 @@ static struct job_row *row_of(struct job_table *t, const char *job_id, const cha
     return row;
 }
 
-static bool payload_of(const struct record *r, const char *type, struct span *payload)
+/* 1: there is one. 0: the record is none that can be read. */
+static int payload_of(const struct scan *s, const struct record *r, const char *type, struct span *payload,
+                      struct fail *why)
 {
     struct fail unread;
-    return r->value.data && !record_unframe(r->value, record_header(r, "millrace.schema"),
-                                            record_type_find(type), payload, &unread);
+    if (!r->value.data)
+        return 0;
+    int rc = command_payload(s->cx, r, type, payload, &unread);
+    if (rc && fail_class(unread.code) != FAIL_RECORD) {
+        *why = unread;
+        return rc;
+    }
+    return rc == 0;
 }
 
 static int labels_keep(struct job_table *t, struct job_row *row, const struct training_job *job,
@@ -93,9 +102,11 @@ static int on_job(void *arg, const struct record *r, struct fail *why)
     struct training_job job;
     struct span payload;
     struct fail unread;
-    int rc = 0;
-    if (payload_of(r, "TrainingJob", &payload) && !training_job_decode(&job, payload, &mem, &unread) &&
-        job.action != ACTION_STOP && *job.job_id) {
+    int rc = 0, found = payload_of(s, r, "TrainingJob", &payload, why);
+    if (found < 0)
+        return found;
+    if (found && !training_job_decode(&job, payload, &mem, &unread) && job.action != ACTION_STOP &&
+        *job.job_id) {
         struct job_row *row = row_of(s->table, job.job_id, job.model);
         rc = row ? 0 : memory(why);
         if (row) {
@@ -120,7 +131,8 @@ static int on_checkpoint(void *arg, const struct record *r, struct fail *why)
     struct span payload;
     struct fail unread;
     int rc = 0;
-    if (payload_of(r, "JobCheckpoint", &payload) && !job_checkpoint_decode(&c, payload, &mem, &unread)) {
+    if (payload_of(s, r, "JobCheckpoint", &payload, why) > 0 &&
+        !job_checkpoint_decode(&c, payload, &mem, &unread)) {
         struct job_row *row = row_of(s->table, c.job_id, c.model);
         char *reason = region_copy(&s->table->mem, c.failure_reason, strlen(c.failure_reason));
         rc = row && reason ? 0 : memory(why);
@@ -176,8 +188,8 @@ static int on_metric(void *arg, const struct record *r, struct fail *why)
         copy.value.data = region_copy(into, r->value.data, r->value.size);
         if (!copy.value.data)
             return memory(why);
-        keep = payload_of(&copy, "LossMetric", &payload);
-    } else if (!payload_of(r, "LossMetric", &payload)) {
+        keep = payload_of(s, &copy, "LossMetric", &payload, why) > 0;
+    } else if (payload_of(s, r, "LossMetric", &payload, why) <= 0) {
         return 0;
     }
     if (!loss_metric_decode(&m, payload, into, &unread)) {
@@ -201,7 +213,7 @@ int job_table_read(struct job_table *t, const struct context *cx, const char *me
         enum topic topic;
         scan_visit *visit;
     } parts[] = {{TOPIC_JOBS, on_job}, {TOPIC_CHECKPOINTS, on_checkpoint}, {TOPIC_METRICS, on_metric}};
-    struct scan s = {t, metrics_of};
+    struct scan s = {t, metrics_of, cx};
     int rc = 0;
     *t = (struct job_table){0};
     for (int i = 0; !rc && i < 3; i++) {

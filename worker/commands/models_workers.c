@@ -7,6 +7,7 @@
 #include "worker/commands/models_view.h"
 #include "worker/service/text.h"
 #include "worker/stream/clock.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/reader.h"
 
 enum { NEWEST = 200, MOST = 256, WAIT_MS = 100 }; /* offsets of each partition; pairs of worker and version */
@@ -32,9 +33,7 @@ static void take(struct workers *w, const struct record *r)
     struct span payload;
     struct fail unread; /* a record that is no prediction tells of nobody */
     int i = 0;
-    if (!r->value.data ||
-        record_unframe(r->value, record_header(r, "millrace.schema"), record_type_find("Prediction"),
-                       &payload, &unread) ||
+    if (!r->value.data || record_payload(r, record_type_find("Prediction"), &payload, &unread) ||
         prediction_read_head(payload, &head, &unread) || head.supersedes)
         return;
     while (i < w->count && !(w->seats[i].version == head.version && is(w->seats[i].model, head.model) &&

@@ -146,8 +146,11 @@ static int draw_request(const struct context *cx, struct reader *reader, json_t 
         return event;
     if (event != SOURCE_RECORD)
         return puts("(the request is no longer in its topic)"), 0;
-    rc = inference_decode(&in, request.value, why);
-    if (rc || in.kind != PAYLOAD_TENSOR)
+    struct span payload;
+    rc = command_payload(cx, &request, "InferenceBatch", &payload, why);
+    if (rc && fail_class(why->code) != FAIL_RECORD)
+        return rc;
+    if (rc || inference_decode(&in, payload, why) || in.kind != PAYLOAD_TENSOR)
         return puts("(the request holds no tensor)"), 0;
     return draw(cx, &in.tensor, most, caption_prediction, rows, why);
 }

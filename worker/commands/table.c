@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "worker/commands/command.h"
+#include "worker/stream/payload.h"
 
 extern const struct command command_bench;
 extern const struct command command_check;
@@ -95,4 +96,17 @@ bool command_output_closed(void)
     /* The pipe is asked, not errno: that may be of another call by now. */
     struct pollfd out = {.fd = STDOUT_FILENO};
     return ferror(stdout) && poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP));
+}
+
+static bool stop_asked(void *arg)
+{
+    (void)arg;
+    return command_stop != 0;
+}
+
+int command_payload(const struct context *cx, const struct record *r, const char *type, struct span *payload,
+                    struct fail *why)
+{
+    const struct payload_wait wait = {{stop_asked, NULL}, cx->timeout_ms};
+    return record_payload_wait(r, record_type_find(type), &wait, payload, why);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/codec/framing.h"
 #include "worker/commands/pictures.h"
 #include "worker/service/text.h"
 #include "worker/stream/reader.h"
@@ -92,11 +93,13 @@ static void print_dead_letter(const struct record *r, FILE *out)
     print_undecoded(r, *text ? text : "no dlq.reason", out);
 }
 
-static int version_of(const struct record *r)
+static int version_of(const struct tail *t, const struct record *r)
 {
     struct span s = record_header(r, "millrace.schema");
     char text[12];
     int64_t n = 1;
+    if (framing_is_confluent(r->framing, t->type))
+        return t->type->version;
     if (s.data && s.size < sizeof text) {
         snprintf(text, sizeof text, "%.*s", (int)s.size, s.data);
         if (!text_to_int(text, &n))
@@ -105,31 +108,33 @@ static int version_of(const struct record *r)
     return (int)n;
 }
 
-/* *payload is the Avro binary when it could be printed, else data is NULL. */
-static void print_value(const struct tail *t, const struct record *r, struct span *payload, FILE *out)
+/* What is in a record's frame; data NULL: nothing that can be read, and `bad` says why. */
+struct content {
+    struct span payload;
+    struct fail bad;
+};
+
+static void print_value(const struct tail *t, const struct record *r, struct content *c, FILE *out)
 {
     struct bytes json = {0};
-    struct fail why = {0};
-    *payload = (struct span){0};
     if (!r->value.data) {
         fputs("null", out);
     } else if (t->dead_letters) {
         print_dead_letter(r, out);
     } else if (!t->type) {
         print_undecoded(r, "not one of millrace's topics: no schema is known", out);
-    } else if (record_unframe(r->value, record_header(r, "millrace.schema"), t->type, payload, &why) ||
-               record_print_json(&json, t->type, version_of(r), *payload, &why) || json.failed) {
-        *payload = (struct span){0};
-        print_undecoded(r, json.failed ? "out of memory" : why.text, out);
+    } else if (!c->payload.data || record_print_json(&json, t->type, version_of(t, r), c->payload, &c->bad) ||
+               json.failed) {
+        c->payload = (struct span){0};
+        print_undecoded(r, json.failed ? "out of memory" : c->bad.text, out);
     } else {
         fwrite(json.data, 1, json.size, out);
     }
     bytes_free(&json);
 }
 
-static struct span print_line(const struct tail *t, const struct record *r, FILE *out)
+static void print_line(const struct tail *t, const struct record *r, struct content *c, FILE *out)
 {
-    struct span payload;
     fputs("{\"topic\":", out);
     text_print_json(r->topic, strlen(r->topic), out);
     fprintf(out, ",\"partition\":%d,\"offset\":%lld,\"timestamp\":%lld,\"key\":", (int)r->partition,
@@ -138,32 +143,37 @@ static struct span print_line(const struct tail *t, const struct record *r, FILE
     fputs(",\"headers\":", out);
     print_headers(r, out);
     fputs(",\"value\":", out);
-    print_value(t, r, &payload, out);
+    print_value(t, r, c, out);
     fputs("}\n", out);
-    return payload;
 }
 
-static int print_images(const struct tail *t, const struct record *r, struct fail *why)
+static int print_images(const struct tail *t, const struct record *r, const struct content *c,
+                        struct fail *why)
 {
-    struct span payload = {0};
-    struct fail bad;
     printf("%s [%d] @ %lld  key ", r->topic, (int)r->partition, (long long)r->offset);
     print_text_or_base64(r->key, stdout);
     putchar('\n');
-    if (r->value.data && t->type &&
-        record_unframe(r->value, record_header(r, "millrace.schema"), t->type, &payload, &bad) == 0)
-        return pictures_print(t->cx, t->type->name, r, payload, (int)t->o->image_rows, why);
+    if (c->payload.data)
+        return pictures_print(t->cx, t->type->name, r, c->payload, (int)t->o->image_rows, why);
     puts("(nothing to draw)");
     return 0;
 }
 
 static int print_record(struct tail *t, const struct record *r, struct fail *why)
 {
-    int rc = 0;
+    struct content c = {0};
+    int rc = t->type && r->value.data ? command_payload(t->cx, r, t->type->name, &c.payload, &c.bad) : 0;
+    if (rc)
+        c.payload = (struct span){0};
+    if (rc && fail_class(c.bad.code) != FAIL_RECORD) {
+        *why = c.bad;
+        return rc;
+    }
+    rc = 0;
     if (!t->o->images || t->cx->json)
-        print_line(t, r, stdout);
+        print_line(t, r, &c, stdout);
     if (t->o->images)
-        rc = print_images(t, r, why);
+        rc = print_images(t, r, &c, why);
     t->printed++;
     if (t->o->follow || t->cx->terminal)
         fflush(stdout);

@@ -10,6 +10,7 @@
 #include "worker/commands/train_view.h"
 #include "worker/models/registry.h"
 #include "worker/service/text.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/reader.h"
 #include "worker/train/job.h"
 #include "worker/train/publish.h"
@@ -81,8 +82,7 @@ static int submit_record(struct submit *s, const struct record *r, struct fail *
     size_t n = strlen(s->job.job_id);
     if (!r->value.data || r->key.size != n || memcmp(r->key.data, s->job.job_id, n) != 0)
         return 0;
-    if (record_unframe(r->value, record_header(r, "millrace.schema"), record_type_find("LossMetric"),
-                       &payload, &unread) ||
+    if (record_payload(r, record_type_find("LossMetric"), &payload, &unread) ||
         loss_metric_decode(&m, payload, &mem, &unread))
         goto out;
     if (s->state == JOB_UNKNOWN)

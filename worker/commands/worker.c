@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "worker/codec/framing.h"
 #include "worker/commands/command.h"
 #include "worker/infer/runner.h"
 #include "worker/models/store.h"
@@ -90,20 +91,37 @@ static int inflight_take(const struct settings *s, struct inflight **f, struct f
     return rc;
 }
 
+/* A schema registry that is away is waited for where its answer is needed; one that refuses us at the start ends the worker. */
+static int framing_enter(const struct settings *s, struct session_role *role, struct fail *why)
+{
+    int rc = framing_open(&role->framing, s, why);
+    if (rc || !role->framing)
+        return rc;
+    rc = framing_ping(role->framing, why);
+    if (rc == -E_DENIED || rc == -E_CONFIG)
+        return rc;
+    if (rc)
+        log_event(LOG_WARN, "the schema registry does not answer yet", "role", role->name, "text", why->text,
+                  NULL);
+    return 0;
+}
+
 static int infer_run(struct service *sv, struct fail *why)
 {
     struct metrics *m = sv->metrics;
-    const struct session_role role = {.name = "infer",
-                                      .input = TOPIC_INFERENCE,
-                                      .outputs = 1u << TOPIC_PREDICTIONS | 1u << TOPIC_SHADOW |
-                                                 1u << TOPIC_MODELS | 1u << TOPIC_DEAD_LETTERS,
-                                      .batches = BATCHES,
-                                      .metrics = &m->infer};
+    struct session_role role = {.name = "infer",
+                                .input = TOPIC_INFERENCE,
+                                .outputs = 1u << TOPIC_PREDICTIONS | 1u << TOPIC_SHADOW | 1u << TOPIC_MODELS |
+                                           1u << TOPIC_DEAD_LETTERS,
+                                .batches = BATCHES,
+                                .metrics = &m->infer};
     const struct settings *s = sv->settings;
     struct runner_options options = {.settings = s, .metrics = &m->inference};
     struct backend *be = NULL;
     struct follower *follower = NULL;
-    int rc = backend_open(&be, s->engine_backend, settings_threads(s, ROLE_INFER), why);
+    int rc = framing_enter(s, &role, why);
+    if (!rc)
+        rc = backend_open(&be, s->engine_backend, settings_threads(s, ROLE_INFER), why);
     if (!rc)
         rc = inflight_take(s, &options.inflight, why);
     if (!rc)
@@ -123,26 +141,31 @@ static int infer_run(struct service *sv, struct fail *why)
     router_close(&options.router);
     follower_close(&follower);
     backend_close(&be);
+    framing_close(&role.framing);
     return rc;
 }
 
 static int train_run(struct service *sv, struct fail *why)
 {
-    const struct session_role role = {.name = "train",
-                                      .input = TOPIC_JOBS,
-                                      .outputs = 1u << TOPIC_JOBS | 1u << TOPIC_METRICS |
-                                                 1u << TOPIC_CHECKPOINTS | 1u << TOPIC_MODELS |
-                                                 1u << TOPIC_DEAD_LETTERS,
-                                      .batches = TRAIN_BATCHES,
-                                      .metrics = &sv->metrics->train,
-                                      .hands_over = true};
+    struct session_role role = {.name = "train",
+                                .input = TOPIC_JOBS,
+                                .outputs = 1u << TOPIC_JOBS | 1u << TOPIC_METRICS | 1u << TOPIC_CHECKPOINTS |
+                                           1u << TOPIC_MODELS | 1u << TOPIC_DEAD_LETTERS,
+                                .batches = TRAIN_BATCHES,
+                                .metrics = &sv->metrics->train,
+                                .hands_over = true};
     if (store_check(sv->settings->models_store, why)) {
         fail_prefix(why, "models.store");
         why->code = E_CONFIG; /* at the start only: a disk that fills up later fails jobs, not the worker */
         return -E_CONFIG;
     }
-    log_event(LOG_INFO, "ready", "role", role.name, "slot", sv->settings->worker_slot, NULL);
-    return session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
+    int rc = framing_enter(sv->settings, &role, why);
+    if (!rc) {
+        log_event(LOG_INFO, "ready", "role", role.name, "slot", sv->settings->worker_slot, NULL);
+        rc = session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
+    }
+    framing_close(&role.framing);
+    return rc;
 }
 
 /* The first reason stays. */

@@ -1,5 +1,6 @@
 /* A sorted list of offsets for every partition of the inference topic, each with the version of its newest answer. Answering again runner.c's. */
 #include "worker/infer/answered.h"
+#include "worker/stream/payload.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -92,8 +93,7 @@ static bool is_asked(const struct answered *a, const struct record *r, int64_t p
 static int head_read(const struct record *r, struct prediction_head *head, struct fail *why)
 {
     struct span payload;
-    int rc = record_unframe(r->value, record_header(r, "millrace.schema"), record_type_find("Prediction"),
-                            &payload, why);
+    int rc = record_payload(r, record_type_find("Prediction"), &payload, why);
     if (!rc)
         rc = prediction_read_head(payload, head, why);
     if (!rc)

@@ -18,6 +18,7 @@
 #include "worker/service/bug.h"
 #include "worker/service/log.h"
 #include "worker/stream/clock.h"
+#include "worker/stream/payload.h"
 
 enum { IDLE_MS = 100, BATCHES_OF_BYTES = 8 }; /* a transaction's bytes come from several batches */
 
@@ -191,6 +192,14 @@ static int fetch_rows(struct runner *r, struct inference *q, struct fail *why)
     return rc == -E_INTERRUPTED ? SOURCE_CHANGED : rc;
 }
 
+/* SOURCE_CHANGED: the schema registry was waited for until the record belonged to someone else. */
+static int open_frame(struct runner *r, const struct record *record, struct span *payload, struct fail *why)
+{
+    const struct payload_wait wait = {{given_up, r->src}, -1};
+    int rc = record_payload_wait(record, record_type_find("InferenceBatch"), &wait, payload, why);
+    return rc == -E_INTERRUPTED ? SOURCE_CHANGED : rc;
+}
+
 static void append(struct runner *r, struct answer *a)
 {
     a->received_us = now_us();
@@ -294,8 +303,7 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
         fail(&reason, E_CRASH, "the worker crashed %d times while it worked on this record alone", crashes);
         return refuse(r, record, "infer", &reason, why);
     }
-    int rc = record_unframe(record->value, record_header(record, "millrace.schema"),
-                            record_type_find("InferenceBatch"), &payload, &reason);
+    int rc = open_frame(r, record, &payload, &reason);
     if (!rc)
         rc = inference_decode(&request, payload, &reason);
     const char *stage = rc ? "decode" : "infer";

@@ -8,6 +8,7 @@
 #include "worker/codec/model_spec.h"
 #include "worker/models/store.h"
 #include "worker/service/log.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/scan.h"
 
 enum { KEY = 256 };
@@ -234,8 +235,7 @@ int registry_apply_record(struct registry *r, const struct record *record, struc
     struct span payload = record->value;
     int rc = 0;
     if (payload.data)
-        rc = record_unframe(record->value, record_header(record, "millrace.schema"),
-                            record_type_find("ModelVersionEvent"), &payload, why);
+        rc = record_payload(record, record_type_find("ModelVersionEvent"), &payload, why);
     return rc ? rc : registry_apply(r, record->key, payload, why);
 }
 

@@ -31,22 +31,32 @@ const struct setting settings_table[] = {
      "handed to librdkafka as they are, but for the keys the worker owns; KEY_file reads a secret from a file", false},
     {"topics.prefix", SETTING_STRING, AT(topics_prefix), "millrace.", 0, 200, NULL,
      "in front of every topic's short name", false},
-    {"framing.inference", SETTING_CHOICE, LATER(framing_inference), "raw", 0, 0, "raw|confluent",
+    {"framing.inference", SETTING_CHOICE, AT(framing_inference), "raw", 0, 0, "raw|confluent",
      "how inference records are framed; confluent: by schema id", false},
-    {"framing.samples", SETTING_CHOICE, LATER(framing_samples), "raw", 0, 0, "raw|confluent",
+    {"framing.samples", SETTING_CHOICE, AT(framing_samples), "raw", 0, 0, "raw|confluent",
      "how sample records are framed", false},
-    {"framing.jobs", SETTING_CHOICE, LATER(framing_jobs), "raw", 0, 0, "raw|confluent",
+    {"framing.jobs", SETTING_CHOICE, AT(framing_jobs), "raw", 0, 0, "raw|confluent",
      "how job records are framed", false},
-    {"schema_registry.url", SETTING_STRING, LATER(registry_url), "", 0, 2000, NULL,
-     "the schema registry of confluent framing", false},
-    {"schema_registry.username", SETTING_STRING, LATER(registry_username), "", 0, 200, NULL,
+    {"schema_registry.url", SETTING_STRING, AT(registry_url), "", 0, 2000, NULL,
+     "the schema registry of confluent framing; several, with commas between them, are tried in turn", false},
+    {"schema_registry.username", SETTING_STRING, AT(registry_username), "", 0, 200, NULL,
      "for HTTP basic authentication", false},
-    {"schema_registry.password", SETTING_STRING, LATER(registry_password), "", 0, 2000, NULL,
+    {"schema_registry.password", SETTING_STRING, AT(registry_password), "", 0, 2000, NULL,
      "better given as password_file or from the environment", true},
-    {"schema_registry.password_file", SETTING_STRING, LATER(registry_password_file), "", 0, 4000, NULL,
-     "a file that holds the password", false},
-    {"schema_registry.ca_file", SETTING_STRING, LATER(registry_ca_file), "", 0, 4000, NULL,
-     "certificates to trust beside the system's", false},
+    {"schema_registry.password_file", SETTING_STRING, AT(registry_password_file), "", 0, 4000, NULL,
+     "a file that holds the password, read at each request", false},
+    {"schema_registry.token", SETTING_STRING, AT(registry_token), "", 0, 8000, NULL,
+     "for bearer authentication; better given as token_file or from the environment", true},
+    {"schema_registry.token_file", SETTING_STRING, AT(registry_token_file), "", 0, 4000, NULL,
+     "a file that holds the token, read at each request", false},
+    {"schema_registry.ca_file", SETTING_STRING, AT(registry_ca_file), "", 0, 4000, NULL,
+     "certificates to trust, in PEM; empty: the system's", false},
+    {"schema_registry.cert_file", SETTING_STRING, AT(registry_cert_file), "", 0, 4000, NULL,
+     "our certificate for mTLS, in PEM", false},
+    {"schema_registry.key_file", SETTING_STRING, AT(registry_key_file), "", 0, 4000, NULL,
+     "its key, in PEM without a passphrase; empty: it is in cert_file", false},
+    {"schema_registry.auto_register", SETTING_BOOL, AT(registry_auto_register), "true", 0, 0, NULL,
+     "false: what we produce must be registered already (millrace schemas register)", false},
     {"batch.max_rows", SETTING_INT, AT(batch_max_rows), "1024", 1, 65536, NULL,
      "rows of an engine batch", false},
     {"batch.target_p99_ms", SETTING_REAL, LATER(batch_target_p99_ms), "0", 0, 60000, NULL,
@@ -201,6 +211,31 @@ static bool is_place(const char *uri)
     return strncmp(uri, "file:///", 8) == 0 || (strncmp(uri, "s3://", 5) == 0 && uri[5] && uri[5] != '/');
 }
 
+static int check_schema_registry(const struct settings *s, struct fail *why)
+{
+    bool confluent = s->framing_inference || s->framing_samples || s->framing_jobs;
+    bool basic = *s->registry_username, bearer = *s->registry_token || *s->registry_token_file;
+    if (confluent && !*s->registry_url)
+        return fail(why, E_CONFIG,
+                    "schema_registry.url: confluent framing needs it, as in http://127.0.0.1:8081");
+    for (const char *at = s->registry_url; *(at += strspn(at, ", "));) {
+        size_t n = strcspn(at, ", ");
+        if (strncmp(at, "http://", 7) != 0 && strncmp(at, "https://", 8) != 0)
+            return fail(why, E_CONFIG, "schema_registry.url: expected http://... or https://..., got '%.*s'",
+                        n < 100 ? (int)n : 100, memchr(at, '@', n) ? "..." : at);
+        if (memchr(at, '@', n))
+            return fail(why, E_CONFIG, "schema_registry.url: a user belongs into schema_registry.username");
+        at += n;
+    }
+    if (basic && bearer)
+        return fail(why, E_CONFIG, "schema_registry: username or token, not both");
+    if (basic && !*s->registry_password && !*s->registry_password_file)
+        return fail(why, E_CONFIG, "schema_registry.username: it needs a password or password_file");
+    if (*s->registry_key_file && !*s->registry_cert_file)
+        return fail(why, E_CONFIG, "schema_registry.key_file: it needs a cert_file");
+    return 0;
+}
+
 static int check(const struct settings *s, struct fail *why)
 {
     int rc = check_name("worker.slot", s->worker_slot, why);
@@ -218,6 +253,8 @@ static int check(const struct settings *s, struct fail *why)
             rc = fail(why, E_CONFIG,
                       "inference.external_prefixes: expected file:///FOLDER or s3://BUCKET/PREFIX, got '%s'",
                       s->inference_external_prefixes.v[i]);
+    if (!rc)
+        rc = check_schema_registry(s, why);
     if (!rc)
         rc = http_check(s->http_listen, why);
     return rc;

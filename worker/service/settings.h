@@ -10,13 +10,12 @@
 enum { ROLE_INFER = 1, ROLE_TRAIN = 2 };
 enum membership { MEMBERSHIP_STATIC, MEMBERSHIP_DYNAMIC };
 enum unknown_model { UNKNOWN_DEAD_LETTER, UNKNOWN_WAIT };
+enum framing_kind { FRAMING_RAW, FRAMING_CONFLUENT };
 enum non_finite { NON_FINITE_REJECT, NON_FINITE_ACCEPT };
 
 /* Keys that are accepted from the first day but that this version does not act on: settings_warn names those
  * that are set. A key moves from here into struct settings when something reads it. */
 struct settings_later {
-    int framing_inference, framing_samples, framing_jobs; /* raw, confluent */
-    char *registry_url, *registry_username, *registry_password, *registry_password_file, *registry_ca_file;
     double batch_target_p99_ms;
 };
 
@@ -28,6 +27,12 @@ struct settings {
     char *worker_state_dir;
     struct setting_map kafka; /* handed to librdkafka as they are; the owned keys are refused */
     char *topics_prefix;
+    int framing_inference, framing_samples, framing_jobs; /* enum framing_kind */
+    char *registry_url;                                   /* a comma list; "" unless something is confluent */
+    char *registry_username, *registry_password, *registry_password_file, *registry_token,
+        *registry_token_file;
+    char *registry_ca_file, *registry_cert_file, *registry_key_file;
+    bool registry_auto_register;
     int64_t batch_max_rows;
     int64_t commit_max_rows, commit_max_bytes, commit_max_delay_ms;
     int inference_unknown_model, inference_non_finite;

@@ -96,6 +96,7 @@ static int on_record(struct kafka_source *src, rd_kafka_message_t *m, struct rec
     p->at_end = false;
     src->announced = false;
     int rc = message_hold(&src->held, m, out, why);
+    out->framing = src->session->role->framing;
     src->current = *out;
     return rc ? rc : SOURCE_RECORD;
 }

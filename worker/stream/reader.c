@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/codec/framing.h"
 #include "worker/stream/client.h"
 #include "worker/stream/message.h"
 
@@ -26,6 +27,7 @@ struct reader {
     int count;
     bool bounded, announced; /* SOURCE_END was returned since the last record */
     struct message_holder held;
+    struct framing *framing;
 };
 
 static int partitions_get(struct client *c, const struct settings *s, const char *topic, int timeout_ms,
@@ -179,7 +181,9 @@ int reader_open(struct reader **out, const struct settings *s, const char *topic
         return fail(why, E_MEMORY, "reader of %s", topic);
     r->base.ops = &ops;
     snprintf(r->topic, sizeof r->topic, "%s", topic);
-    int rc = client_open(&r->client, s, CLIENT_READER, extra, NULL, why);
+    int rc = framing_open(&r->framing, s, why);
+    if (!rc)
+        rc = client_open(&r->client, s, CLIENT_READER, extra, NULL, why);
     if (!rc)
         rc = readings_make(r, s, ranges, count, start, timeout_ms, why);
     if (!rc)
@@ -203,6 +207,7 @@ void reader_close(struct reader **reader)
     if (r->handle)
         rd_kafka_topic_destroy(r->handle);
     client_close(&r->client);
+    framing_close(&r->framing);
     free(r->readings);
     free(r);
     *reader = NULL;
@@ -268,6 +273,7 @@ static int reader_record(struct reader *r, rd_kafka_message_t *m, struct record 
     g->at_end = g->next >= g->end;
     r->announced = false;
     int rc = message_hold(&r->held, m, out, why);
+    out->framing = r->framing;
     return rc ? rc : SOURCE_RECORD;
 }
 

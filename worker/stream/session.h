@@ -19,6 +19,7 @@ struct session_role {
     unsigned outputs; /* the topics it writes to, 1 << enum topic each */
     int batches;      /* of the pool */
     struct session_metrics *metrics; /* NULL: nobody counts */
+    struct framing *framing;         /* of what is read; the work thread's. NULL: raw */
     bool hands_over; /* a record's work is long: a revoke waits for what source_handing_over lets it commit */
 };
 

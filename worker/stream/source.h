@@ -10,6 +10,8 @@ struct header {
     struct span value; /* data NULL: null */
 };
 
+struct framing;
+
 /* Borrowed: valid until the next source_next. */
 struct record {
     const char *topic; /* full name */
@@ -18,6 +20,8 @@ struct record {
     struct span key, value; /* data NULL: null */
     const struct header *headers;
     int header_count;
+    struct framing
+        *framing; /* the source's, which knows what is around `value` (payload.h); NULL: nothing is */
 };
 
 struct span record_header(const struct record *r,

@@ -5,15 +5,26 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/codec/framing.h"
+#include "worker/codec/wire.h"
 #include "worker/stream/client.h"
 #include "worker/stream/reader.h"
 
 enum { HANDLES = 16, ROOM_BYTES = 32 * 1024 * 1024 }; /* half of queue.buffering.max.kbytes, client.c */
 
+struct destination {
+    rd_kafka_topic_t *handle; /* a cold first message waits a second for its topic on 2.0.2 */
+    bool framed;              /* confluent */
+    unsigned char frame[FRAME_BYTES];
+};
+
 struct writer {
+    const struct settings *settings;
     struct client *client;
-    rd_kafka_topic_t *handles[HANDLES]; /* a cold first message waits a second for its topic on 2.0.2 */
-    int handle_count;
+    struct framing *framing;
+    struct bytes framed; /* the value at hand behind its frame */
+    struct destination destinations[HANDLES];
+    int count;
     int64_t queued_bytes; /* not acknowledged yet */
     struct fail refused;  /* the first delivery that failed */
 };
@@ -40,7 +51,10 @@ int writer_open(struct writer **out, const struct settings *s, int timeout_ms, s
     const struct rd_kafka_metadata *m;
     if (!w)
         return fail(why, E_MEMORY, "writer");
-    int rc = client_open(&w->client, s, CLIENT_PRODUCER, NULL, &template, why);
+    w->settings = s;
+    int rc = framing_open(&w->framing, s, why);
+    if (!rc)
+        rc = client_open(&w->client, s, CLIENT_PRODUCER, NULL, &template, why);
     if (!rc) {
         rd_kafka_resp_err_t err = rd_kafka_metadata(w->client->rk, 0, NULL, &m, timeout_ms);
         if (err)
@@ -61,37 +75,57 @@ void writer_close(struct writer **w)
         return;
     if ((*w)->client) /* what was not flushed is given up */
         rd_kafka_purge((*w)->client->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    for (int i = 0; i < (*w)->handle_count; i++)
-        rd_kafka_topic_destroy((*w)->handles[i]);
+    for (int i = 0; i < (*w)->count; i++)
+        rd_kafka_topic_destroy((*w)->destinations[i].handle);
     client_close(&(*w)->client);
+    framing_close(&(*w)->framing);
+    bytes_free(&(*w)->framed);
     free(*w);
     *w = NULL;
 }
 
-static rd_kafka_topic_t *handle_of(struct writer *w, const char *topic)
+/* Of a topic; made, and its schema looked up, when it is new. */
+static int destination_of(struct writer *w, const char *topic, struct destination **out, struct fail *why)
 {
-    for (int i = 0; i < w->handle_count; i++)
-        if (strcmp(rd_kafka_topic_name(w->handles[i]), topic) == 0)
-            return w->handles[i];
-    if (w->handle_count == HANDLES)
-        return NULL;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(w->client->rk, topic, NULL);
-    if (handle)
-        w->handles[w->handle_count++] = handle;
-    return handle;
+    for (int i = 0; i < w->count; i++)
+        if (strcmp(rd_kafka_topic_name(w->destinations[i].handle), topic) == 0) {
+            *out = &w->destinations[i];
+            return 0;
+        }
+    struct destination d = {0};
+    int ours = topic_find(w->settings, topic);
+    const struct record_type *t = ours < 0 ? NULL : record_type_of_topic(topic_short_name((enum topic)ours));
+    d.framed = t && framing_is_confluent(w->framing, t);
+    int rc = d.framed ? framing_frame(w->framing, t, topic, d.frame, why) : 0;
+    if (rc)
+        return rc;
+    if (w->count == HANDLES || !(d.handle = rd_kafka_topic_new(w->client->rk, topic, NULL)))
+        return fail(why, E_FAILED, "topic %s: no handle: %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
+    *out = &w->destinations[w->count++];
+    **out = d;
+    return 0;
 }
 
 int writer_put(struct writer *w, const char *topic, int32_t partition, struct span key, struct span value,
                const struct header *headers, int header_count, struct written *where, struct fail *why)
 {
-    rd_kafka_topic_t *handle = handle_of(w, topic);
-    if (!handle)
-        return fail(why, E_FAILED, "topic %s: no handle: %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
+    struct destination *d = NULL;
+    int rc = destination_of(w, topic, &d, why);
+    if (rc)
+        return rc;
+    if (d->framed) {
+        w->framed.size = 0;
+        bytes_put(&w->framed, d->frame, FRAME_BYTES);
+        bytes_put(&w->framed, value.data, value.size);
+        if (w->framed.failed)
+            return fail(why, E_MEMORY, "a record of %zu bytes for %s", value.size, topic);
+        value = (struct span){(const char *)w->framed.data, w->framed.size};
+    }
     if (where)
         where->partition = -1;
     for (;;) {
-        rd_kafka_error_t *error =
-            client_produce(w->client, handle, partition, key, value, "1", headers, header_count, where);
+        rd_kafka_error_t *error = client_produce(w->client, d->handle, partition, key, value,
+                                                 d->framed ? NULL : "1", headers, header_count, where);
         if (!error)
             break;
         rd_kafka_resp_err_t err = rd_kafka_error_code(error);

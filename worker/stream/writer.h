@@ -15,7 +15,8 @@ struct written { /* where a record went; partition -1 until acknowledged */
 
 int writer_open(struct writer **out, const struct settings *s, int timeout_ms, struct fail *why);
 void writer_close(struct writer **w);
-/* Queues one record (bytes are copied); blocks while the queue is full. partition -1: by key. Adds the header
+/* Queues one record (bytes are copied); blocks while the queue is full. partition -1: by key. A topic with
+ * confluent framing gets the schema's id in front (asked of the schema registry once: codes of codec/schema_client.h), others the header
  * millrace.schema = 1 before `headers`. `where` NULL, or filled when acknowledged: it must live until
  * writer_flush. */
 int writer_put(struct writer *w, const char *topic, int32_t partition, struct span key, struct span value,

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/stream/payload.h"
 #include "worker/stream/reader.h"
 
 enum { LOOK_EVERY_MS = 200 };
@@ -19,6 +20,8 @@ struct control {
     struct region mem;
     struct queued *queued;
     int64_t next_look_ms;
+    struct record held; /* its schema is not known: the schema registry is away */
+    bool is_held;
     char running[];
 };
 
@@ -109,10 +112,11 @@ static int control_judge(struct control *c, const struct record *r, struct train
     struct span payload;
     struct fail unread;
     region_reset(&c->mem);
-    if (!r->value.data ||
-        record_unframe(r->value, record_header(r, "millrace.schema"), record_type_find("TrainingJob"),
-                       &payload, &unread) ||
-        training_job_decode(job, payload, &c->mem, &unread) || !*job->job_id)
+    int rc = r->value.data ? record_payload(r, record_type_find("TrainingJob"), &payload, &unread) : -E_EMPTY;
+    c->is_held = rc == -E_RETRY;
+    if (c->is_held)
+        c->held = *r; /* borrowed: the reader is not asked for another meanwhile */
+    if (rc || training_job_decode(job, payload, &c->mem, &unread) || !*job->job_id)
         return CONTROL_NONE;
     if (job->action == ACTION_TRAIN)
         return queue_job(c, job->job_id, why);
@@ -130,14 +134,19 @@ int control_next(struct control *c, struct training_job *job, struct record *fro
     if (now_ms() < c->next_look_ms)
         return CONTROL_NONE;
     for (;;) {
-        int rc = reader_next(c->reader, from, 0, why);
-        if (rc == SOURCE_RECORD)
-            rc = control_judge(c, from, job, why);
-        else if (rc >= 0) {
+        int event = SOURCE_RECORD;
+        if (c->is_held)
+            *from = c->held;
+        else
+            event = reader_next(c->reader, from, 0, why);
+        if (event < 0)
+            return event;
+        int found = event == SOURCE_RECORD ? control_judge(c, from, job, why) : CONTROL_NONE;
+        if (event != SOURCE_RECORD || c->is_held) {
             c->next_look_ms = now_ms() + LOOK_EVERY_MS;
             return CONTROL_NONE;
         }
-        if (rc != CONTROL_NONE)
-            return rc;
+        if (found != CONTROL_NONE)
+            return found;
     }
 }

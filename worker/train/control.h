@@ -17,7 +17,7 @@ int control_open(struct control **out, const struct settings *s, struct source *
                  const struct record *running, const char *job_id, int partitions, int timeout_ms,
                  struct fail *why);
 void control_close(struct control **c);
-/* Never waits. STOP: of the running job. QUEUED_STOP: of a TRAIN job that waits behind it; *job is that job's
+/* Never waits for a record, and for the schema registry no longer than one try, with pauses between tries. STOP: of the running job. QUEUED_STOP: of a TRAIN job that waits behind it; *job is that job's
  * id and model. IMPORT: *job is the import. *from is the record it came in. Both are valid until the next
  * call. Looks at most five times a second; CONTROL_NONE otherwise. */
 int control_next(struct control *c, struct training_job *job, struct record *from, struct fail *why);

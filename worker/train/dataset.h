@@ -15,7 +15,7 @@
 #include "worker/codec/record.h"
 #include "worker/data/rows.h"
 #include "worker/service/settings.h"
-#include "worker/stream/source.h"
+#include "worker/stream/payload.h"
 #include "worker/train/augment.h"
 #include "worker/train/cache.h"
 
@@ -44,8 +44,9 @@ void dataset_free(struct dataset **d);
 
 /* One record of a samples topic; where nobody takes bad ones, E_JOB naming topic, partition and offset when it
  * cannot be used: undecodable, another shape or type than the rows before, non-finite values, an image that is
- * none, a label that the network does not know. */
-int dataset_add_record(struct dataset *d, const struct record *r, struct fail *why);
+ * none, a label that the network does not know. `wait`: for a schema registry that is away. */
+int dataset_add_record(struct dataset *d, const struct record *r, const struct payload_wait *wait,
+                       struct fail *why);
 /* Rows of a file; copied. `name` for messages. */
 int dataset_add_rows(struct dataset *d, const struct rows *rows, const char *name, struct fail *why);
 /* Reads the ranges one after another, so that the order of rows is the order of ranges. `stop` is asked

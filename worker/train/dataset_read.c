@@ -9,6 +9,7 @@ static int range_read(struct dataset *d, const struct settings *s, const struct 
 {
     struct reader *reader = NULL;
     struct reader_range range = {r->partition, r->start_offset, r->end_offset};
+    const struct payload_wait wait = {{stop, arg}, stop ? -1 : timeout_ms};
     struct record rec;
     int rc = reader_open(&reader, s, r->topic, &range, 1, r->start_offset, timeout_ms, why),
         event = SOURCE_NONE, asked = 0;
@@ -19,7 +20,7 @@ static int range_read(struct dataset *d, const struct settings *s, const struct 
         if (event < 0)
             rc = event;
         else if (event == SOURCE_RECORD)
-            rc = dataset_add_record(d, &rec, why);
+            rc = dataset_add_record(d, &rec, &wait, why);
         if (!rc && stop && (event == SOURCE_NONE || ++asked % ASK_EVERY == 0) && stop(arg))
             rc = fail(why, E_INTERRUPTED, "data set: stopped while reading %s/%d", r->topic, r->partition);
     }

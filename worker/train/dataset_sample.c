@@ -109,24 +109,25 @@ static int sample_add(struct dataset *d, const struct sample *s, struct fail *wh
     return rc ? rc : dataset_chunk_take(d, &c, why);
 }
 
-static int record_add(struct dataset *d, const struct record *r, struct fail *why)
+static int record_add(struct dataset *d, const struct record *r, const struct payload_wait *wait,
+                      struct fail *why)
 {
     const struct record_type *type = record_type_find("Sample");
     struct span payload;
     struct sample s;
-    int rc = r->value.data
-                 ? record_unframe(r->value, record_header(r, "millrace.schema"), type, &payload, why)
-                 : fail(why, E_EMPTY, "the record has no value");
+    int rc = r->value.data ? record_payload_wait(r, type, wait, &payload, why)
+                           : fail(why, E_EMPTY, "the record has no value");
     if (!rc)
         rc = sample_decode(&s, payload, why);
     return rc ? rc : sample_add(d, &s, why);
 }
 
-int dataset_add_record(struct dataset *d, const struct record *r, struct fail *why)
+int dataset_add_record(struct dataset *d, const struct record *r, const struct payload_wait *wait,
+                       struct fail *why)
 {
-    int rc = record_add(d, r, why);
-    if (!rc)
-        return 0;
+    int rc = record_add(d, r, wait, why);
+    if (!rc || rc == -E_INTERRUPTED)
+        return rc;
     bool record = fail_class((enum fail_code) - rc) == FAIL_RECORD;
     if (record && d->options.on_bad) {
         struct fail reason = *why;

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "worker/service/log.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/reader.h"
 
 struct entry {
@@ -109,8 +110,7 @@ static int history_take(struct history *h, const struct record *r, struct fail *
     struct fail local;
     if (!r->value.data)
         return 0;
-    int rc = record_unframe(r->value, record_header(r, "millrace.schema"), record_type_find("JobCheckpoint"),
-                            &payload, &local);
+    int rc = record_payload(r, record_type_find("JobCheckpoint"), &payload, &local);
     if (!rc)
         rc = job_checkpoint_decode(&c, payload, &mem, &local);
     if (!rc)

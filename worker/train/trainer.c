@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "worker/service/log.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/reader.h"
 #include "worker/train/partition.h"
 #include "worker/train/parts.h"
@@ -185,13 +186,14 @@ static int job_act(struct trainer *t, const struct record *from, const struct tr
                                         : task_train(t, from, job, why);
 }
 
-static int job_decode(const struct record *r, struct training_job *job, struct region *mem, struct fail *why)
+static int job_decode(const struct trainer *t, const struct record *r, struct training_job *job,
+                      struct region *mem, struct fail *why)
 {
     struct span payload;
     if (!r->value.data)
         return fail(why, E_EMPTY, "a job record without a value");
-    int rc = record_unframe(r->value, record_header(r, "millrace.schema"), record_type_find("TrainingJob"),
-                            &payload, why);
+    const struct payload_wait wait = {{moved, t->src}, -1};
+    int rc = record_payload_wait(r, record_type_find("TrainingJob"), &wait, &payload, why);
     if (rc || (rc = training_job_decode(job, payload, mem, why)))
         return rc;
     if (!*job->job_id)
@@ -214,9 +216,13 @@ static int record_act(struct trainer *t, const struct record *r, struct region *
 {
     struct training_job job;
     struct fail reason;
-    int rc = job_decode(r, &job, mem, &reason);
-    if (rc)
+    int rc = job_decode(t, r, &job, mem, &reason);
+    if (rc && fail_class(reason.code) == FAIL_RECORD)
         return dead_letter(t, r, &reason, why);
+    if (rc) {
+        *why = reason;
+        return rc;
+    }
     struct record from = {.partition = r->partition, .offset = r->offset, .timestamp_ms = r->timestamp_ms};
     from.topic = region_copy(mem, r->topic, strlen(r->topic));
     if (!from.topic)

@@ -70,7 +70,7 @@ static int add_bytes(struct dataset *d, struct bytes *b, int64_t offset, struct 
 {
     struct record r = {
         .topic = "t.samples", .partition = 1, .offset = offset, .value = {(char *)b->data, b->size}};
-    return dataset_add_record(d, &r, why);
+    return dataset_add_record(d, &r, &(struct payload_wait){0}, why);
 }
 
 static void add(struct dataset *d, enum dtype dtype, struct shape shape, const void *data,

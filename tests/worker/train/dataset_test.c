@@ -182,7 +182,7 @@ static int add_sample(struct dataset *d, struct bytes b, int64_t offset, struct 
 {
     struct record r = {
         .topic = "t.samples", .partition = 2, .offset = offset, .value = {(char *)b.data, b.size}};
-    int rc = dataset_add_record(d, &r, why);
+    int rc = dataset_add_record(d, &r, &(struct payload_wait){0}, why);
     bytes_free(&b);
     return rc;
 }

@@ -1,0 +1,21 @@
+/* The one place where records lose their frame: from a record of any source to Avro binary of our newest schema. */
+#ifndef WORKER_STREAM_PAYLOAD_H
+#define WORKER_STREAM_PAYLOAD_H
+
+#include "worker/codec/framing.h"
+#include "worker/stream/source.h"
+
+struct payload_wait {
+    struct schema_stop stop; /* asked NULL: never */
+    int timeout_ms;          /* -1: for ever */
+};
+
+/* RECORD codes are verdicts on the record; E_RETRY: the schema registry does not answer now, ask again later. *payload is valid
+ * as long as the record. */
+int record_payload(const struct record *r, const struct record_type *t, struct span *payload,
+                   struct fail *why);
+/* The same, waiting for the schema registry: E_INTERRUPTED when `stop` says so, E_UNREACHABLE after the time. */
+int record_payload_wait(const struct record *r, const struct record_type *t, const struct payload_wait *wait,
+                        struct span *payload, struct fail *why);
+
+#endif
