@@ -94,7 +94,8 @@ static void test_every_key(void **state)
         "training: {keep_checkpoints: 1, metrics_every_ms: 100, cores: 1}\nhttp: {listen: ''}\n"
         "log: {format: json, level: debug}\n"
         "framing: {inference: confluent, samples: raw, jobs: raw}\n"
-        "schema_registry: {url: \"http://r:8081\", username: u, password_file: /p, ca_file: /c}\n"
+        "schema_registry: {url: \"http://r:8081\", username: u, password_file: /p, ca_file: /c, "
+        "cert_file: /d, key_file: /e, auto_register: false}\n"
         "canary: {min_rows: 100, min_s: 2, max_psi: 0.3, max_error_rate: 0.5, max_p99_ratio: 1.5}\n"
         "allow_insecure: true\n";
     int rc = load(&s, yaml, NULL, &why);
@@ -109,6 +110,12 @@ static void test_every_key(void **state)
     assert_string_equal(s.inference_external_prefixes.v[1], "file:///b/");
     assert_true(s.canary_max_psi == 0.3);
     assert_string_equal(s.http_listen, "");
+    assert_int_equal(s.framing_inference, FRAMING_CONFLUENT);
+    assert_int_equal(s.framing_jobs, FRAMING_RAW);
+    assert_string_equal(s.registry_url, "http://r:8081");
+    assert_string_equal(s.registry_password_file, "/p");
+    assert_string_equal(s.registry_key_file, "/e");
+    assert_false(s.registry_auto_register);
     settings_free(&s);
 }
 
@@ -128,6 +135,13 @@ static void test_refusals(void **state)
         {"worker: {slot: ..}\n", NULL, "worker.slot"},
         {"topics: {prefix: \"a b\"}\n", NULL, "topics.prefix"},
         {"models: {store: /var/lib}\n", NULL, "models.store: expected file:///FOLDER"},
+        {"framing: {samples: confluent}\n", NULL, "schema_registry.url: confluent framing needs it"},
+        {"framing: {samples: confluent}\nschema_registry: {url: \"r:8081\"}\n", NULL, "expected http://"},
+        {"schema_registry: {url: \"http://a,https://me:secret@b\"}\n", NULL,
+         "belongs into schema_registry.username"},
+        {"schema_registry: {username: u}\n", NULL, "password_file"},
+        {"schema_registry: {username: u, password: p, token_file: /t}\n", NULL, "not both"},
+        {"schema_registry: {key_file: /k}\n", NULL, "cert_file"},
         {"models: {store: \"gs://x\"}\n", NULL, "expected file:///FOLDER or s3://BUCKET/PREFIX"},
         {"inference: {external_prefixes: [\"s3://b/\", /tmp]}\n", NULL,
          "inference.external_prefixes: expected file:///FOLDER"},
@@ -243,7 +257,7 @@ static void test_secrets(void **state)
     snprintf(yaml, sizeof yaml,
              "kafka:\n  sasl.password_file: %s\n  ssl.key.password: hidden1\n  ssl.key.pem: hidden2\n"
              "  sasl.oauthbearer.client.secret: hidden3\n  sasl.username: seen\n"
-             "schema_registry: {password: hidden4}\n",
+             "schema_registry: {password: hidden4, token: hidden5}\n",
              secret);
     assert_int_equal(load(&s, yaml, NULL, &why), 0);
     assert_string_equal(setting_map_get(&s.kafka, "sasl.password"), "open sesame");
@@ -300,7 +314,7 @@ static void test_warns_of_keys_without_effect(void **state)
         {"http: {listen: 127.0.0.1:9464}\n", 0, NULL},
         {"http: {listen: ''}\n", 0, NULL},
         {"http: {listen: 0.0.0.0:80}\n", 0, NULL},
-        {"canary: {max_psi: 0.5}\nframing: {jobs: confluent, samples: confluent}\n", 2, "framing.jobs"},
+        {"canary: {max_psi: 0.5}\nbatch: {target_p99_ms: 5}\n", 1, "batch.target_p99_ms"},
         {"inference: {external_prefixes: [file:///a]}\n", 0, NULL},
     };
     log_open(LOG_TEXT, LOG_WARN);
