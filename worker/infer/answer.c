@@ -11,7 +11,7 @@ enum { ROW_BYTES = 48, CLASS_BYTES = 10, RECORD_BYTES = 1024, ERROR_BYTES = 128 
 
 static int classes_of(const struct served *s)
 {
-    return (int)net_output_size(s->net);
+    return (int)s->outputs;
 }
 
 /* An upper bound of the encoded Prediction; limits are far below where the products could overflow. */
@@ -22,7 +22,7 @@ static size_t size_bound(const struct inference *q, const struct served *s, size
     if (q->return_outputs)
         row += 4 * (size_t)classes_of(s);
     if (q->explain)
-        row += 4 * (size_t)net_input_size(s->net);
+        row += 4 * (size_t)s->inputs;
     size_t ids = (size_t)(q->row_ids.end - q->row_ids.at);
     return RECORD_BYTES + key_size + q->id.size + ids + (size_t)q->rows * row;
 }
@@ -76,8 +76,7 @@ int answer_new(struct answer **out, struct batch *b, const struct record *r, con
     a->outputs = region_zalloc(&b->mem, (size_t)q->rows * (size_t)classes_of(served) * sizeof *a->outputs);
     a->statuses = region_alloc(&b->mem, (size_t)q->rows);
     if (q->explain)
-        a->saliency = region_zalloc(&b->mem, (size_t)q->rows * (size_t)net_input_size(served->net) *
-                                                 sizeof *a->saliency);
+        a->saliency = region_zalloc(&b->mem, (size_t)q->rows * (size_t)served->inputs * sizeof *a->saliency);
     if (!a->outputs || !a->statuses || (q->explain && !a->saliency) || !copy_span(b, &a->from.key) ||
         !copy_span(b, &a->id) || !copy_span(b, &a->variant) || !copy_list(b, &a->row_ids))
         goto memory;

@@ -32,7 +32,7 @@ static int explainer_open(struct explainer **out, const struct served *s, struct
 {
     struct net_options options = {.mode = NET_EXPLAIN, .max_rows = EXPLAINED_ROWS, .seed = 1};
     struct explainer *e = calloc(1, sizeof *e);
-    size_t floats = (size_t)net_input_size(s->net) * EXPLAINED_ROWS;
+    size_t floats = (size_t)s->inputs * EXPLAINED_ROWS;
     int rc =
         e ? net_open(&e->net, s->be, s->model->graph, &options, why) : fail(why, E_MEMORY, "an explainer");
     if (!rc && !(e->maps = calloc(floats, sizeof *e->maps)))
@@ -76,17 +76,25 @@ static int compute(struct explainer *e, struct fail *why)
     return rc;
 }
 
-int explain_rows(struct served *s, struct fail *why)
+/* Row i of an intake as floats. */
+static void copy_row(const struct served *s, const struct intake *in, int i, float *to)
+{
+    if (net_input_bytes(in->net))
+        normalise_row(&s->model->normalise, DTYPE_UINT8, net_input_bytes(in->net) + i * s->inputs, to);
+    else
+        memcpy(to, net_input(in->net) + i * s->inputs, (size_t)s->inputs * sizeof *to);
+}
+
+int explain_rows(struct served *s, const struct intake *in, struct fail *why)
 {
     struct explainer *e = s->explainer;
-    int64_t n = net_input_size(s->net), K = net_output_size(s->net);
     int rc = 0;
-    for (int i = 0; !rc && i < s->rows; i++) {
-        if (!s->places[i].answer->saliency)
+    for (int i = 0; !rc && i < in->rows; i++) {
+        if (!in->places[i].answer->saliency)
             continue;
-        memcpy(net_input(e->net) + e->count * n, net_input(s->net) + i * n, (size_t)n * sizeof(float));
-        e->outputs[e->count] = largest(net_output(s->net) + i * K, K);
-        e->places[e->count++] = s->places[i];
+        copy_row(s, in, i, net_input(e->net) + e->count * s->inputs);
+        e->outputs[e->count] = largest(net_output(in->net) + i * s->outputs, s->outputs);
+        e->places[e->count++] = in->places[i];
         if (e->count == EXPLAINED_ROWS)
             rc = compute(e, why);
     }

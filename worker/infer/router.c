@@ -39,7 +39,7 @@ struct router {
     struct follower *follower;
     struct infer_metrics *metrics;
     struct model *fixed;
-    struct served nets[NETS]; /* net NULL: free */
+    struct served nets[NETS]; /* model NULL: free */
     struct meaning names[NAMES];
     int next_name; /* the one to be replaced next */
     struct canary *canaries;
@@ -64,9 +64,11 @@ int router_open(struct router **out, struct backend *be, int max_rows, struct fo
 static void served_close(struct served *s)
 {
     explainer_close(&s->explainer);
-    net_close(&s->net);
+    for (int k = 0; k < INTAKES; k++) {
+        net_close(&s->intakes[k].net);
+        free(s->intakes[k].places);
+    }
     model_release(&s->model);
-    free(s->places);
     *s = (struct served){0};
 }
 
@@ -82,41 +84,59 @@ void router_close(struct router **r)
     *r = NULL;
 }
 
-/* Opens the model's net in a free place; takes no reference of the caller's. */
-static int served_open(struct router *r, struct model *m, struct served **out, struct fail *why)
+/* The net for rows of this kind, opened when there is none yet. */
+static int intake_open(struct served *s, enum intake_kind kind, struct fail *why)
 {
-    struct net_options options = {.mode = NET_INFER, .max_rows = r->max_rows, .seed = 1};
+    struct intake *in = &s->intakes[kind];
+    const struct model *m = s->model;
+    struct net_options options = {.mode = NET_INFER,
+                                  .max_rows = s->max_rows,
+                                  .seed = 1,
+                                  .bytes = kind == INTAKE_BYTES ? &m->normalise : NULL};
+    if (in->net)
+        return 0;
+    if (!in->places && !(in->places = calloc((size_t)s->max_rows, sizeof *in->places)))
+        return fail(why, E_MEMORY, "a net for %d rows", s->max_rows);
+    int rc = net_open(&in->net, s->be, m->graph, &options, why);
+    if (rc)
+        return fail_prefix(why, "%s@%lld", m->name, (long long)m->version);
+    log_event(LOG_INFO, "net opened", "model", m->name, "version", log_text("%lld", (long long)m->version),
+              "rows", kind == INTAKE_BYTES ? "bytes" : "floats", NULL);
+    return 0;
+}
+
+/* Opens the model in a free place; takes no reference of the caller's. */
+static int served_open(struct router *r, struct model *m, enum intake_kind kind, struct served **out,
+                       struct fail *why)
+{
     struct served *s = r->nets;
     while (s < r->nets + NETS && s->model)
         s++;
     if (s == r->nets + NETS)
         return fail(why, E_FAILED, "%d nets are in use at once", NETS); /* router_is_full was not asked */
-    int rc = net_open(&s->net, r->be, m->graph, &options, why);
-    if (rc)
-        return fail_prefix(why, "%s@%lld", m->name, (long long)m->version);
-    s->places = calloc((size_t)r->max_rows, sizeof *s->places);
     s->max_rows = r->max_rows;
     s->be = r->be;
+    s->inputs = shape_size(m->graph->input);
+    s->outputs = shape_size(graph_output(m->graph));
     s->model = model_hold(m);
-    if (!s->places) {
+    int rc = intake_open(s, kind, why);
+    if (rc)
         served_close(s);
-        return fail(why, E_MEMORY, "a net for %d rows", r->max_rows);
-    }
-    log_event(LOG_INFO, "net opened", "model", m->name, "version", log_text("%lld", (long long)m->version),
-              NULL);
-    *out = s;
-    return 0;
+    else
+        *out = s;
+    return rc;
 }
 
-static int served_find(struct router *r, struct model *m, struct served **out, struct fail *why)
+static int served_find(struct router *r, struct model *m, enum intake_kind kind, struct served **out,
+                       struct fail *why)
 {
     for (struct served *s = r->nets; s < r->nets + NETS; s++)
         if (s->model && s->model->version == m->version && strcmp(s->model->name, m->name) == 0 &&
             strcmp(s->model->sha256, m->sha256) == 0) {
             *out = s;
-            return 0;
+            return intake_open(s, kind, why);
         }
-    return served_open(r, m, out, why);
+    return served_open(r, m, kind, out, why);
 }
 
 /* The version is there but cannot be served here: for the request that is an unknown model. Reading a large broken file
@@ -131,14 +151,15 @@ static int broken(struct meaning *n, struct fail *why)
 }
 
 /* The model and its net. Memory may be short for a moment, and a verdict on that would stay: it is tried once more. */
-static int serve(struct router *r, struct span spec, struct responder *t, struct fail *why)
+static int serve(struct router *r, struct span spec, enum intake_kind kind, struct responder *t,
+                 struct fail *why)
 {
     int rc = -E_MEMORY;
     for (int attempt = 0; attempt < 2 && rc == -E_MEMORY; attempt++) {
         struct model *m = NULL;
         rc = follower_find(r->follower, spec, &m, t->variant, why);
         if (!rc)
-            rc = served_find(r, m, &t->served, why);
+            rc = served_find(r, m, kind, &t->served, why);
         if (!rc)
             t->metrics = metrics_model(r->metrics, m->name, m->version, t->variant);
         model_release(&m);
@@ -147,7 +168,8 @@ static int serve(struct router *r, struct span spec, struct responder *t, struct
 }
 
 /* An alias whose version is broken: what it meant before serves on until the artefact is looked at again. */
-static int serve_previous(struct router *r, struct span spec, struct responder *t, struct fail *why)
+static int serve_previous(struct router *r, struct span spec, enum intake_kind kind, struct responder *t,
+                          struct fail *why)
 {
     struct model_spec asked;
     struct model_version_event e;
@@ -164,7 +186,7 @@ static int serve_previous(struct router *r, struct span spec, struct responder *
         rc = -E_UNKNOWN_MODEL;
     snprintf(before, sizeof before, "%s@%lld", name, rc ? 0LL : (long long)e.previous_version);
     if (!rc)
-        rc = serve(r, text_span(before), t, why);
+        rc = serve(r, text_span(before), kind, t, why);
     if (!rc) {
         snprintf(t->variant, sizeof t->variant, "%s", alias);
         t->metrics = metrics_model(r->metrics, name, e.previous_version, alias);
@@ -191,8 +213,8 @@ static struct meaning *meaning_new(struct router *r, struct span spec)
 
 /* Who else answers to the bare name: `alias`, and its newest event. Nobody, where it is the champion's version or cannot be
  * served: that is said, and tried again later. */
-static bool serve_beside(struct router *r, struct meaning *n, int which, const char *alias,
-                         struct model_version_event *e, struct region *mem)
+static bool serve_beside(struct router *r, struct meaning *n, enum intake_kind kind, int which,
+                         const char *alias, struct model_version_event *e, struct region *mem)
 {
     struct responder *t = &n->targets[which];
     const struct model *champion = n->targets[MAIN].served->model;
@@ -203,7 +225,7 @@ static bool serve_beside(struct router *r, struct meaning *n, int which, const c
         return false;
     snprintf(spec, sizeof spec, "%s@%s", champion->name, alias);
     if (!rc)
-        rc = serve(r, text_span(spec), t, &why);
+        rc = serve(r, text_span(spec), kind, t, &why);
     if (!rc) {
         t->share = e->traffic;
         return true;
@@ -213,23 +235,24 @@ static bool serve_beside(struct router *r, struct meaning *n, int which, const c
     return false;
 }
 
-static void resolve_beside(struct router *r, struct meaning *n)
+static void resolve_beside(struct router *r, struct meaning *n, enum intake_kind kind)
 {
     const struct model *champion = n->targets[MAIN].served->model;
     struct model_version_event e;
     struct region mem = {0};
     if (memchr(n->spec, '@', n->size))
         return;
-    if (serve_beside(r, n, CHALLENGER, "challenger", &e, &mem))
+    if (serve_beside(r, n, kind, CHALLENGER, "challenger", &e, &mem))
         n->canary = canaries_find(&r->canaries, &e, champion->version);
     else if (!n->repair_ms)
         canaries_end(r->canaries, champion->name);
-    serve_beside(r, n, SHADOW, "shadow", &e, &mem);
+    serve_beside(r, n, kind, SHADOW, "shadow", &e, &mem);
     region_free(&mem);
 }
 
 /* Asks the follower; when it does not know, once more after it has caught up. */
-static int resolve(struct router *r, struct span spec, struct meaning *n, struct fail *why)
+static int resolve(struct router *r, struct span spec, enum intake_kind kind, struct meaning *n,
+                   struct fail *why)
 {
     struct responder *main = n->targets;
     memset(n->targets, 0, sizeof n->targets);
@@ -237,25 +260,25 @@ static int resolve(struct router *r, struct span spec, struct meaning *n, struct
     n->repair_ms = 0;
     n->changes = follower_changes(r->follower);
     struct fail other;
-    int rc = serve(r, spec, main, why);
+    int rc = serve(r, spec, kind, main, why);
     if (rc == -E_UNKNOWN_MODEL) {
         n->looked_ms = clock_ms();
         rc = follower_catch_up(r->follower, CATCH_UP_MS, why);
         if (!rc) {
             n->changes = follower_changes(r->follower);
-            rc = serve(r, spec, main, why);
+            rc = serve(r, spec, kind, main, why);
         }
     }
     if (rc == -E_UNSUPPORTED || rc == -E_NETWORK || rc == -E_FILE || rc == -E_MEMORY)
         rc = broken(n, why); /* too large for this machine as well: the other models are served on */
-    if (n->repair_ms && serve_previous(r, spec, main, &other) == 0)
+    if (n->repair_ms && serve_previous(r, spec, kind, main, &other) == 0)
         rc = 0;
     if (rc == -E_UNKNOWN_MODEL)
         n->unknown = *why;
     else if (rc)
         n->size = 0; /* nothing is known: forget the name */
     else
-        resolve_beside(r, n);
+        resolve_beside(r, n, kind);
     return rc;
 }
 
@@ -279,39 +302,53 @@ static void choose(const struct meaning *n, struct span key, struct span id, str
     out->side = !c ? NULL : t == main ? &c->champion : &c->challenger;
 }
 
-static int find_meaning(struct router *r, struct span spec, int64_t timestamp_ms, struct meaning **out,
-                        struct fail *why)
+static int find_meaning(struct router *r, struct span spec, enum intake_kind kind, int64_t timestamp_ms,
+                        struct meaning **out, struct fail *why)
 {
     struct meaning *n = meaning_of(r, spec);
     bool fresh =
         n && n->changes == follower_changes(r->follower) && (!n->repair_ms || clock_ms() < n->repair_ms);
     *out = n = n ? n : meaning_new(r, spec);
     if (!fresh || (!n->targets[MAIN].served && timestamp_ms > n->looked_ms))
-        return resolve(r, spec, n, why);
+        return resolve(r, spec, kind, n, why);
     if (n->targets[MAIN].served)
         return 0;
     *why = n->unknown;
     return -E_UNKNOWN_MODEL;
 }
 
-int router_find(struct router *r, struct span spec, const struct record *record, struct span id,
-                struct route *out, struct fail *why)
+/* Rows of a kind that had not come yet. Who cannot have a net for them is not known for such rows. */
+static int route_ready(struct route *out, enum intake_kind kind, struct fail *why)
+{
+    struct fail ignored; /* the shadow's */
+    if (out->shadow && intake_open(out->shadow, kind, &ignored))
+        out->shadow = NULL;
+    if (!intake_open(out->served, kind, why))
+        return 0;
+    why->code = E_UNKNOWN_MODEL;
+    return -E_UNKNOWN_MODEL;
+}
+
+int router_find(struct router *r, struct span spec, enum intake_kind kind, const struct record *record,
+                struct span id, struct route *out, struct fail *why)
 {
     static const char champion[] = "champion";
     struct meaning *n = NULL;
     *out = (struct route){.variant = champion};
     if (!r->fixed && (spec.size == 0 || spec.size >= SPEC))
         return fail(why, E_BAD_REQUEST, "model: a name of %zu bytes", spec.size);
-    int rc = r->fixed ? served_find(r, r->fixed, &out->served, why)
-                      : find_meaning(r, spec, record->timestamp_ms, &n, why);
+    int rc = r->fixed ? served_find(r, r->fixed, kind, &out->served, why)
+                      : find_meaning(r, spec, kind, record->timestamp_ms, &n, why);
     if (rc)
         return rc;
-    if (!r->fixed)
+    if (!r->fixed) {
         choose(n, record->key, id, out);
+        rc = route_ready(out, kind, why);
+    }
     out->served->used = ++r->clock;
     if (out->shadow)
         out->shadow->used = ++r->clock;
-    return 0;
+    return rc;
 }
 
 int router_judge(struct router *r, const struct settings *s, struct batch *b, struct fail *why)
@@ -319,13 +356,15 @@ int router_judge(struct router *r, const struct settings *s, struct batch *b, st
     return canaries_settle(r->canaries, r->follower, s, b, why);
 }
 
-int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *s, struct fail *why),
+int router_each_filled(struct router *r,
+                       int (*visit)(void *arg, struct served *s, struct intake *in, struct fail *why),
                        void *arg, struct fail *why)
 {
     int rc = 0;
-    for (int i = 0; !rc && i < NETS; i++)
-        if (r->nets[i].rows)
-            rc = visit(arg, &r->nets[i], why);
+    for (struct served *s = r->nets; s < r->nets + NETS; s++)
+        for (int k = 0; !rc && k < INTAKES; k++)
+            if (s->intakes[k].rows)
+                rc = visit(arg, s, &s->intakes[k], why);
     return rc;
 }
 
@@ -341,7 +380,8 @@ void router_rewind(struct router *r)
 {
     canaries_rewind(r->canaries);
     for (int i = 0; i < NETS; i++)
-        r->nets[i].rows = 0;
+        for (int k = 0; k < INTAKES; k++)
+            r->nets[i].intakes[k].rows = 0;
 }
 
 static void forget(struct router *r, const struct served *s)

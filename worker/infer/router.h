@@ -21,11 +21,21 @@ struct place {
 };
 
 /* An open net and the rows that wait in its input. */
+struct intake {
+    struct net *net; /* NULL: no request has brought such rows yet */
+    int rows;
+    struct place *places; /* [max_rows] */
+};
+
+/* A version that is answered with. Rows come as bytes (UINT8, images), which the net takes as they are, or as floats: a net for
+ * each kind that has come. */
+enum intake_kind { INTAKE_BYTES, INTAKE_FLOATS, INTAKES };
+
 struct served {
     struct model *model;
-    struct net *net;
-    int rows, max_rows;
-    struct place *places; /* [max_rows] */
+    struct intake intakes[INTAKES];
+    int max_rows;
+    int64_t inputs, outputs; /* values in a row */
     struct backend *be;
     struct explainer *explainer; /* NULL: nothing has been explained yet */
     struct fail unexplained;     /* why it cannot be; code 0: not tried or well */
@@ -49,13 +59,14 @@ struct route {
     struct model_metrics *shadow_metrics;
 };
 
-/* Where a request for `spec` goes now. `record` gives the key, without one `id` is it, and the time: a model is unknown only
+/* Where a request for `spec` with rows of this kind goes now, its intake being open. `record` gives the key, without one `id` is it, and the time: a model is unknown only
  * after a look at everything that was stable when the record was made. E_UNKNOWN_MODEL, E_BAD_REQUEST: the record's fault;
  * E_RETRY, E_IO: try again; others: the worker's. */
-int router_find(struct router *r, struct span spec, const struct record *record, struct span id,
-                struct route *out, struct fail *why);
+int router_find(struct router *r, struct span spec, enum intake_kind kind, const struct record *record,
+                struct span id, struct route *out, struct fail *why);
 /* Calls visit for every net that has rows waiting. */
-int router_each_filled(struct router *r, int (*visit)(void *arg, struct served *s, struct fail *why),
+int router_each_filled(struct router *r,
+                       int (*visit)(void *arg, struct served *s, struct intake *in, struct fail *why),
                        void *arg, struct fail *why);
 /* True when the next router_find might not find places for its nets: seal, then trim. */
 bool router_is_full(const struct router *r);

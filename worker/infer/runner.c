@@ -38,7 +38,7 @@ struct runner {
     int64_t rows;                /* in it */
     int64_t began_us;            /* when its first record came */
     struct bytes scratch;
-    struct row_memory memory;      /* images are decoded in it */
+    struct image_decoder decoder;
     void *external;                /* rows that the record at hand names; NULL: it brings its own */
     struct infer_metrics *metrics; /* NULL: nobody counts */
     struct model_metrics *unknown; /* counts records that name no model */
@@ -57,25 +57,25 @@ struct runner {
 /* ---- computing ---- */
 
 /* Runs the rows that wait in a net's input and gives every answer its outputs. */
-static int flush(void *runner, struct served *s, struct fail *why)
+static int flush(void *runner, struct served *s, struct intake *in, struct fail *why)
 {
     struct runner *r = runner;
-    int64_t began_us = now_us(), K = net_output_size(s->net);
+    int64_t began_us = now_us(), K = s->outputs;
     hook_compute(&r->hook);
-    int rc = net_forward(s->net, s->rows, why);
+    int rc = net_forward(in->net, in->rows, why);
     if (!rc && s->explainer)
-        rc = explain_rows(s, why);
+        rc = explain_rows(s, in, why);
     if (rc)
         return fail_prefix(why, "%s@%lld", s->model->name, (long long)s->model->version);
-    const float *y = net_output(s->net);
+    const float *y = net_output(in->net);
     int64_t compute_us = now_us() - began_us;
     r->spent_us += compute_us;
     histogram_observe(HISTOGRAM(r, compute_us), compute_us);
-    histogram_observe(HISTOGRAM(r, batch_rows), s->rows);
+    histogram_observe(HISTOGRAM(r, batch_rows), in->rows);
     r->passes++;
-    for (int i = 0; i < s->rows; i++) {
-        struct answer *a = s->places[i].answer;
-        memcpy(a->outputs + s->places[i].row * K, y + i * K, (size_t)K * sizeof *y);
+    for (int i = 0; i < in->rows; i++) {
+        struct answer *a = in->places[i].answer;
+        memcpy(a->outputs + in->places[i].row * K, y + i * K, (size_t)K * sizeof *y);
         if (!a->started_us) {
             a->started_us = began_us;
             histogram_observe(HISTOGRAM(r, queue_us), began_us - a->received_us);
@@ -84,7 +84,7 @@ static int flush(void *runner, struct served *s, struct fail *why)
         if (a->side)
             canary_pass(a->side, r->passes, compute_us);
     }
-    s->rows = 0;
+    in->rows = 0;
     return 0;
 }
 
@@ -92,16 +92,17 @@ static int flush(void *runner, struct served *s, struct fail *why)
 static int place_rows(struct runner *r, struct served *s, struct answer *a, const struct inference *q,
                       struct fail *why)
 {
+    struct intake *in = &s->intakes[rows_kind(q)];
     struct rows rows;
     struct fail bad;
-    int rc =
-        rows_open(&rows, q, s->model, (enum non_finite)r->settings->inference_non_finite, &r->memory, why);
+    int rc = 0;
+    rows_open(&rows, q, s->model, (enum non_finite)r->settings->inference_non_finite, &r->decoder);
     for (int64_t i = 0; !rc && i < a->rows; i++) {
-        if (s->rows == s->max_rows && (rc = flush(r, s, why)))
+        if (in->rows == s->max_rows && (rc = flush(r, s, in, why)))
             break;
-        int status = rows_next(&rows, net_input(s->net) + s->rows * net_input_size(s->net), &bad);
+        int status = rows_next(&rows, in, in->rows, &bad);
         if (status == ROW_OK) {
-            s->places[s->rows++] = (struct place){a, i};
+            in->places[in->rows++] = (struct place){a, i};
         } else if (status > 0) {
             fail_prefix(&bad, "%s", fail_name(bad.code));
             rc = answer_refuse_row(a, r->batch, i, (enum row_status)status, bad.text, why);
@@ -154,7 +155,7 @@ static int find_model(struct runner *r, const struct record *record, const struc
     int64_t began_us = now_us();
     int rc;
     for (bool told = false;; told = true) {
-        rc = router_find(r->router, q->model, record, q->id, route, why);
+        rc = router_find(r->router, q->model, rows_kind(q), record, q->id, route, why);
         if (rc != -E_RETRY && rc != -E_IO && !(rc == -E_UNKNOWN_MODEL && wait))
             break;
         if (!told)
@@ -462,6 +463,6 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
         sink_put(sink, &r.batch, &ignored); /* back to the pool, with nothing in it */
     }
     bytes_free(&r.scratch);
-    row_memory_free(&r.memory);
+    image_decoder_free(&r.decoder);
     return rc;
 }

@@ -128,6 +128,57 @@ static void rows_of_several_records_share_a_batch(void **state)
     line_close(&l);
 }
 
+static void add_bytes(struct line *l, const char *id, const unsigned char *data, int rows)
+{
+    struct bytes b = {0};
+    struct tensor_view t = {.dtype = DTYPE_UINT8,
+                            .shape = SHAPE(rows, 3, 8, 8),
+                            .data = {(const char *)data, (size_t)rows * LINE_INPUT}};
+    struct inference_head head = {
+        .id = text_span(id), .model = text_span("tiny"), .top_k = 4, .return_outputs = true};
+    inference_encode(&b, &head, &t, NULL);
+    line_add(l, id, span_of(&b), NULL, 0);
+    bytes_free(&b);
+}
+
+/* Bytes and floats go through a net each, in whatever order their records come: both give what the other gives for the same
+ * values, and each record its own. */
+static void bytes_and_floats_come_in_turn(void **state)
+{
+    enum { RECORDS = 40, ROWS = 3 };
+    unsigned char bytes[ROWS * LINE_INPUT];
+    float floats[ROWS * LINE_INPUT];
+    struct line l;
+    char id[32];
+    line_open(&l, *state, "batch: {max_rows: 16}\n");
+    for (int i = 0; i < RECORDS; i++) {
+        for (int k = 0; k < ROWS * LINE_INPUT; k++) {
+            bytes[k] = (unsigned char)((k * 37 + i * 101) % 256);
+            floats[k] = (float)bytes[k] / 255.0f;
+        }
+        snprintf(id, sizeof id, "bytes-%d", i);
+        add_bytes(&l, id, bytes, ROWS);
+        snprintf(id, sizeof id, "floats-%d", i);
+        add_floats(&l, id, floats, ROWS, 0);
+    }
+    run(&l);
+    json_t *before = NULL;
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(id, sizeof id, "bytes-%d", i);
+        json_t *a = line_prediction(&l, id);
+        snprintf(id, sizeof id, "floats-%d", i);
+        json_t *b = line_prediction(&l, id);
+        for (size_t k = 0; k < ROWS; k++)
+            are_equal(a, k, b, k);
+        assert_false(before && json_equal(row_of(a, 0), row_of(before, 0)));
+        json_decref(before);
+        before = a;
+        json_decref(b);
+    }
+    json_decref(before);
+    line_close(&l);
+}
+
 static void rows_that_are_not_finite_are_refused_by_setting(void **state)
 {
     static const char *const settings[] = {"inference: {non_finite: reject}\n",
@@ -702,6 +753,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_several_records_share_a_batch),
+        cmocka_unit_test(bytes_and_floats_come_in_turn),
         cmocka_unit_test(rows_that_are_not_finite_are_refused_by_setting),
         cmocka_unit_test(images_are_scored_as_the_bytes_they_decode_to),
         cmocka_unit_test(a_bad_image_is_its_rows_affair),
