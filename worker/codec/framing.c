@@ -37,12 +37,13 @@ static int64_t clock_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static int kind_of(const struct settings *s, const struct record_type *t)
+bool framing_is_set(const struct settings *s, const struct record_type *t)
 {
-    return strcmp(t->topic, "inference") == 0 ? s->framing_inference
-           : strcmp(t->topic, "samples") == 0 ? s->framing_samples
-           : strcmp(t->topic, "jobs") == 0    ? s->framing_jobs
-                                              : FRAMING_RAW;
+    int kind = strcmp(t->topic, "inference") == 0 ? s->framing_inference
+               : strcmp(t->topic, "samples") == 0 ? s->framing_samples
+               : strcmp(t->topic, "jobs") == 0    ? s->framing_jobs
+                                                  : FRAMING_RAW;
+    return kind == FRAMING_CONFLUENT;
 }
 
 int framing_open(struct framing **out, const struct settings *s, struct fail *why)
@@ -51,7 +52,7 @@ int framing_open(struct framing **out, const struct settings *s, struct fail *wh
     const struct record_type *t;
     *out = NULL;
     for (int i = 0; (t = record_type_at(i)); i++)
-        confluent |= kind_of(s, t) == FRAMING_CONFLUENT;
+        confluent |= framing_is_set(s, t);
     if (!confluent)
         return 0;
     struct framing *f = calloc(1, sizeof *f);
@@ -80,7 +81,7 @@ void framing_close(struct framing **f)
 
 bool framing_is_confluent(const struct framing *f, const struct record_type *t)
 {
-    return f && kind_of(f->settings, t) == FRAMING_CONFLUENT;
+    return f && framing_is_set(f->settings, t);
 }
 
 int framing_ping(struct framing *f, struct fail *why)

@@ -17,6 +17,7 @@ struct framing;
 /* *out is NULL where every topic is raw: the functions below take that. `s` is borrowed. */
 int framing_open(struct framing **out, const struct settings *s, struct fail *why);
 void framing_close(struct framing **f);
+bool framing_is_set(const struct settings *s, const struct record_type *t); /* confluent, in the settings */
 bool framing_is_confluent(const struct framing *f, const struct record_type *t);
 
 int framing_ping(struct framing *f, struct fail *why); /* schema_client_ping */

@@ -8,6 +8,7 @@
 
 #include "engine/backend.h"
 #include "worker/codec/record.h"
+#include "worker/codec/schema_client.h"
 #include "worker/commands/command.h"
 #include "worker/models/store.h"
 #include "worker/service/text.h"
@@ -134,6 +135,20 @@ static void check_kafka(struct checker *c)
         check_topic(c, (enum topic)t, partitions[t]);
 }
 
+static void check_schema_registry(struct checker *c)
+{
+    const struct settings *s = &c->cx->settings;
+    struct schema_client *client = NULL;
+    struct fail why;
+    if (!*s->registry_url)
+        return;
+    int rc = schema_client_open(&client, s, &why);
+    if (!rc)
+        rc = schema_client_ping(client, &why);
+    outcome(c, "schema registry", rc, &why, s->registry_url);
+    schema_client_close(&client);
+}
+
 static int run(const struct context *cx, struct fail *why)
 {
     const struct options *o = cx->options;
@@ -147,6 +162,7 @@ static int run(const struct context *cx, struct fail *why)
     check_folders(&c);
     check_engine(&c);
     fflush(stdout); /* what follows may wait */
+    check_schema_registry(&c);
     check_kafka(&c);
     if (cx->json)
         puts("]");

@@ -17,6 +17,7 @@ extern const struct command command_make_data;
 extern const struct command command_models;
 extern const struct command command_replay;
 extern const struct command command_rescore;
+extern const struct command command_schemas;
 extern const struct command command_score;
 extern const struct command command_send;
 extern const struct command command_tail;
@@ -40,6 +41,7 @@ const struct command *const command_table[] = {
     &command_bench,
     &command_inspect,
     &command_check,
+    &command_schemas,
     &command_make_data,
     &command_help,
     NULL,
