@@ -1,5 +1,5 @@
 /* `bench`: how fast the engine runs a network, without Kafka. Rows are converted from --dtype into the net's
- * input inside the measured time, as the worker does.
+ * input inside the measured time, as the worker does. With --stream: bench_stream.c.
  * Next to read: engine/net.h. */
 #include <math.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "engine/net.h"
 #include "engine/normalise.h"
 #include "engine/optim.h"
+#include "worker/commands/bench_stream.h"
 #include "worker/commands/model_argument.h"
 #include "worker/service/terminal.h"
 #include "worker/service/text.h"
@@ -24,6 +25,8 @@ struct options {
     double seconds;
     bool train;
     int dtype;
+    bool stream;
+    struct stream_options through; /* Kafka */
 };
 
 static const struct setting options[] = {
@@ -38,6 +41,29 @@ static const struct setting options[] = {
      "training steps: forward, loss, backward, SGD with momentum", false},
     {"dtype", SETTING_CHOICE, offsetof(struct options, dtype), "u8", 0, 0, "u8|f32",
      "what the rows are before they enter the net", false},
+    {"stream", SETTING_BOOL, offsetof(struct options, stream), "false", 0, 0, NULL,
+     "through Kafka: makes topics of its own, measures a worker on them, removes them", false},
+    {"rate", SETTING_REAL, offsetof(struct options, through.rate), "0", 0, 1e9, NULL,
+     "--stream: rows that arrive in a second, for --seconds after a warm-up of 2; 0: a backlog made "
+     "beforehand",
+     false},
+    {"arrivals", SETTING_CHOICE, offsetof(struct options, through.arrivals), "constant", 0, 0,
+     "constant|poisson", "--stream: how they arrive", false},
+    {"rows", SETTING_INT, offsetof(struct options, through.rows), "200000", 1, 1e9, NULL,
+     "--stream: rows of the backlog", false},
+    {"rows-per-record", SETTING_INT, offsetof(struct options, through.rows_per_record), "16", 1, 65536, NULL,
+     "--stream: rows of a record", false},
+    {"partitions", SETTING_INT, offsetof(struct options, through.partitions), "4", 1, 63, NULL,
+     "--stream: of the topics", false},
+    {"workers", SETTING_INT, offsetof(struct options, through.workers), "1", 1, BENCH_WORKERS, NULL,
+     "--stream: workers that are started", false},
+    {"pipeline", SETTING_STRING, offsetof(struct options, through.pipeline), "", 0, 4000, NULL,
+     "--stream: a command that is measured in the workers' place; BENCH_BOOTSTRAP, BENCH_PREFIX (of the "
+     "topics "
+     "inference and predictions), BENCH_GROUP and BENCH_MODEL (an ONNX file) are in its environment",
+     false},
+    {"running", SETTING_BOOL, offsetof(struct options, through.running), "false", 0, 0, NULL,
+     "--stream: measures what serves the configured topics now, with requests of its own", false},
     {0},
 };
 
@@ -265,9 +291,28 @@ static int measure(struct bench *b, struct fail *why)
     return rc;
 }
 
+/* Options that speak of the engine go to the workers as settings. */
+static int run_stream(const struct context *cx, const struct options *o, struct fail *why)
+{
+    struct context with = *cx;
+    struct stream_options through = o->through;
+    through.seconds = o->seconds;
+    through.dtype = o->dtype == 0 ? DTYPE_UINT8 : DTYPE_FP32;
+    if (o->train)
+        return fail(why, E_USAGE, "--train does not go with --stream");
+    if (o->threads >= 0)
+        with.settings.engine_threads = o->threads;
+    if (*o->backend)
+        with.settings.engine_backend = o->backend;
+    return bench_stream(&with, &through, why);
+}
+
 static int run(const struct context *cx, struct fail *why)
 {
-    struct bench b = {.o = cx->options};
+    const struct options *o = cx->options;
+    if (o->stream)
+        return run_stream(cx, o, why);
+    struct bench b = {.o = o};
     struct figures f;
     int rc = open_net(&b, cx, why);
     if (!rc)

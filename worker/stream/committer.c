@@ -83,8 +83,8 @@ static bool is_over(struct session *s, const struct batch *b)
     return s->is_broken || past || now_us() > s->tx.give_up_us;
 }
 
-/* Adds what is sealed already or will be within the delay, up to the limits. A batch of another epoch is
- * carried over. */
+/* Adds what is sealed already, and what will be within the delay unless there is nothing to wait for, up to the limits. A batch
+ * of another epoch is carried over. */
 static int fill(struct session *s, struct transaction *t, struct batch **carried, struct fail *why)
 {
     const struct settings *set = s->settings;
@@ -92,10 +92,10 @@ static int fill(struct session *s, struct transaction *t, struct batch **carried
     int rc = 0;
     int most = s->role->batches / 2; /* the other half is for the work thread, so that it goes on meanwhile */
     most = most < 1 ? 1 : most > MOST ? MOST : most;
-    while (!rc && t->count < most && t->rows < set->commit_max_rows && t->bytes < set->commit_max_bytes &&
-           !t->batches[t->count - 1]->hurry) {
+    while (!rc && t->count < most && t->rows < set->commit_max_rows && t->bytes < set->commit_max_bytes) {
         bool starved = handoff_is_empty(&s->sink.free); /* the work thread waits for this transaction */
-        struct batch *b = handoff_take(&s->sealed, starved ? 0 : until_us);
+        bool at_once = starved || t->batches[t->count - 1]->hurry;
+        struct batch *b = handoff_take(&s->sealed, at_once ? 0 : until_us);
         if (!b)
             break;
         if (b->assignment != t->assignment || is_over(s, b)) {

@@ -54,7 +54,8 @@ static bool all_at_end(const struct kafka_source *src)
     return true;
 }
 
-/* The end of a partition, or an error of one. */
+/* The end of a partition, or an error of one. An end that has records behind it in the queue is no end any more: taken for one,
+ * it would close a batch in the middle of a backlog, and small batches are what makes a backlog grow. */
 static int on_event(struct kafka_source *src, rd_kafka_message_t *m, struct fail *why)
 {
     struct position *p = position_of(src, m->partition);
@@ -63,7 +64,7 @@ static int on_event(struct kafka_source *src, rd_kafka_message_t *m, struct fail
         if (p) {
             p->at_end = true;
             p->next = m->offset > p->next ? m->offset : p->next; /* behind it lie markers only */
-            if (all_at_end(src) && !src->announced) {
+            if (all_at_end(src) && !src->announced && rd_kafka_queue_length(src->assignment->queue) == 0) {
                 src->announced = true;
                 rc = SOURCE_END;
             }

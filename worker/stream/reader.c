@@ -312,3 +312,16 @@ int reader_caught_up(struct reader *r, int timeout_ms, bool *yes, struct fail *w
     }
     return 0;
 }
+
+int reader_stable_ends(struct reader *r, int timeout_ms, int64_t *sum, struct fail *why)
+{
+    *sum = 0;
+    for (int i = 0; i < r->count; i++) {
+        int64_t low, high;
+        int rc = client_offsets(r->client, r->topic, r->readings[i].partition, timeout_ms, &low, &high, why);
+        if (rc)
+            return rc;
+        *sum += high;
+    }
+    return 0;
+}

@@ -29,6 +29,8 @@ void reader_close(struct reader **r);
 int reader_next(struct reader *r, struct record *out, int timeout_ms, struct fail *why);
 /* True when everything is read up to the stable end as the broker gives it now (asks it). */
 int reader_caught_up(struct reader *r, int timeout_ms, bool *yes, struct fail *why);
+/* The sum of its partitions' stable ends as the broker gives them now: how far others have come, markers included. */
+int reader_stable_ends(struct reader *r, int timeout_ms, int64_t *sum, struct fail *why);
 
 /* The log's start and its stable end (read_committed) of one partition. */
 int topic_offsets(const struct settings *s, const char *topic, int32_t partition, int timeout_ms,

@@ -203,3 +203,42 @@ out:
     client_close(&c);
     return rc;
 }
+
+/* The answer of DeleteTopics: one that is not there is as good as deleted. */
+static int deleted(rd_kafka_event_t *event, struct fail *why)
+{
+    const rd_kafka_DeleteTopics_result_t *result = rd_kafka_event_DeleteTopics_result(event);
+    size_t n = 0;
+    if (rd_kafka_event_error(event))
+        return client_fail(NULL, rd_kafka_event_error(event), why, "topics delete");
+    const rd_kafka_topic_result_t **topics = rd_kafka_DeleteTopics_result_topics(result, &n);
+    for (size_t i = 0; i < n; i++) {
+        rd_kafka_resp_err_t err = rd_kafka_topic_result_error(topics[i]);
+        if (err && err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            return client_fail(NULL, err, why, "topic %s", rd_kafka_topic_result_name(topics[i]));
+    }
+    return 0;
+}
+
+int topics_delete(const struct settings *s, int timeout_ms, struct fail *why)
+{
+    rd_kafka_DeleteTopic_t *topics[TOPICS];
+    struct client *c = NULL;
+    char full[TOPIC_NAME];
+    int rc = client_open(&c, s, CLIENT_ADMIN, NULL, NULL, why);
+    if (rc)
+        return rc;
+    for (enum topic t = 0; t < TOPICS; t++)
+        topics[t] = rd_kafka_DeleteTopic_new(topic_full_name(s, t, full));
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(c->rk);
+    rd_kafka_DeleteTopics(c->rk, topics, TOPICS, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
+    rc = event ? deleted(event, why)
+               : fail(why, E_UNREACHABLE, "topics delete: no answer in %d ms", timeout_ms);
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_DeleteTopic_destroy_array(topics, TOPICS);
+    client_close(&c);
+    return rc;
+}

@@ -34,6 +34,8 @@ struct topic_report {
 /* Makes what is missing; existing topics are left as they are. replication -1: the broker's default. */
 int topics_create(const struct settings *s, int partitions, int replication, int timeout_ms,
                   struct topic_report report[TOPICS], struct fail *why);
+/* Deletes every topic of the prefix that is one of ours: for topics made to be thrown away. */
+int topics_delete(const struct settings *s, int timeout_ms, struct fail *why);
 /* Partition count of every topic, 0: it does not exist. E_UNREACHABLE when no broker answers in time. */
 int topics_look(const struct settings *s, int timeout_ms, int partitions[TOPICS], struct fail *why);
 
