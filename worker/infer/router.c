@@ -35,6 +35,7 @@ struct meaning {
 
 struct router {
     struct backend *be;
+    struct warm *warm;
     int max_rows;
     struct follower *follower;
     struct infer_metrics *metrics;
@@ -50,13 +51,18 @@ int router_open(struct router **out, struct backend *be, int max_rows, struct fo
                 struct model *fixed, struct infer_metrics *metrics, struct fail *why)
 {
     struct router *r = calloc(1, sizeof *r);
-    if (!r)
-        return fail(why, E_MEMORY, "a router");
+    int rc = r ? warm_open(&r->warm, be, max_rows, why) : fail(why, E_MEMORY, "a router");
+    if (rc) {
+        free(r);
+        return rc;
+    }
     r->be = be;
     r->max_rows = max_rows;
     r->follower = follower;
     r->metrics = metrics;
     r->fixed = model_hold(fixed);
+    if (follower)
+        follower_prepare(follower, warm_prepare, r->warm);
     *out = r;
     return 0;
 }
@@ -76,6 +82,9 @@ void router_close(struct router **r)
 {
     if (!*r)
         return;
+    if ((*r)->follower)
+        follower_prepare((*r)->follower, NULL, NULL);
+    warm_close(&(*r)->warm);
     for (int i = 0; i < NETS; i++)
         served_close(&(*r)->nets[i]);
     model_release(&(*r)->fixed);
@@ -88,20 +97,17 @@ void router_close(struct router **r)
 static int intake_open(struct served *s, enum intake_kind kind, struct fail *why)
 {
     struct intake *in = &s->intakes[kind];
-    const struct model *m = s->model;
-    struct net_options options = {.mode = NET_INFER,
-                                  .max_rows = s->max_rows,
-                                  .seed = 1,
-                                  .bytes = kind == INTAKE_BYTES ? &m->normalise : NULL};
+    struct model *m = s->model;
+    bool beside;
     if (in->net)
         return 0;
     if (!in->places && !(in->places = calloc((size_t)s->max_rows, sizeof *in->places)))
         return fail(why, E_MEMORY, "a net for %d rows", s->max_rows);
-    int rc = net_open(&in->net, s->be, m->graph, &options, why);
+    int rc = warm_take(s->warm, m, kind, &in->net, &beside, why);
     if (rc)
         return fail_prefix(why, "%s@%lld", m->name, (long long)m->version);
     log_event(LOG_INFO, "net opened", "model", m->name, "version", log_text("%lld", (long long)m->version),
-              "rows", kind == INTAKE_BYTES ? "bytes" : "floats", NULL);
+              "rows", kind == INTAKE_BYTES ? "bytes" : "floats", "beside", beside ? "yes" : "no", NULL);
     return 0;
 }
 
@@ -116,6 +122,7 @@ static int served_open(struct router *r, struct model *m, enum intake_kind kind,
         return fail(why, E_FAILED, "%d nets are in use at once", NETS); /* router_is_full was not asked */
     s->max_rows = r->max_rows;
     s->be = r->be;
+    s->warm = r->warm;
     s->inputs = shape_size(m->graph->input);
     s->outputs = shape_size(graph_output(m->graph));
     s->model = model_hold(m);

@@ -10,6 +10,7 @@
 
 #include "engine/net.h"
 #include "worker/infer/canary.h"
+#include "worker/infer/warm.h"
 
 struct answer;
 struct explainer; /* explain.h */
@@ -27,16 +28,14 @@ struct intake {
     struct place *places; /* [max_rows] */
 };
 
-/* A version that is answered with. Rows come as bytes (UINT8, images), which the net takes as they are, or as floats: a net for
- * each kind that has come. */
-enum intake_kind { INTAKE_BYTES, INTAKE_FLOATS, INTAKES };
-
+/* A version that is answered with, by a net for each kind of rows that has come. */
 struct served {
     struct model *model;
     struct intake intakes[INTAKES];
     int max_rows;
     int64_t inputs, outputs; /* values in a row */
     struct backend *be;
+    struct warm *warm;
     struct explainer *explainer; /* NULL: nothing has been explained yet */
     struct fail unexplained;     /* why it cannot be; code 0: not tried or well */
     int64_t used;                /* for the choice of what to close */

@@ -25,6 +25,9 @@ struct follower {
     bool ready;
     uint64_t asked, answered; /* catch-up requests: answered ones were asked before the end was looked up */
     struct model *cache[CACHED]; /* most recently used first; NULL: free */
+    pthread_mutex_t preparing;   /* held while `prepare` runs; guards the two */
+    void (*prepare)(void *arg, struct model *m);
+    void *prepare_arg;
 };
 
 /* ---- the cache of loaded models; the lock is held ---- */
@@ -55,7 +58,15 @@ static void cache_add(struct follower *f, struct model *m)
 
 /* ---- the thread ---- */
 
-/* Loads what an alias means from now on, so that the first batch does not wait for the file. */
+static void prepare_model(struct follower *f, struct model *m)
+{
+    pthread_mutex_lock(&f->preparing);
+    if (f->prepare)
+        f->prepare(f->prepare_arg, m);
+    pthread_mutex_unlock(&f->preparing);
+}
+
+/* Loads and prepares what an alias is about to mean: until the event is applied the version before serves, and no batch waits. */
 static void preload(struct follower *f, struct span value)
 {
     struct region mem = {0};
@@ -64,12 +75,15 @@ static void preload(struct follower *f, struct span value)
     struct fail why;
     char spec[256], variant[102];
     if (model_version_event_decode(&e, value, &mem, &why) == 0 && e.alias[0] && e.traffic > 0) {
-        snprintf(spec, sizeof spec, "%s@%s", e.model, e.alias);
-        if (follower_find(f, text_span(spec), &m, variant, &why))
-            log_event(LOG_ERROR, "a promoted model cannot be served", "model", spec, "text", why.text, NULL);
-        else
+        snprintf(spec, sizeof spec, "%s@%lld", e.model, (long long)e.version);
+        if (follower_find(f, text_span(spec), &m, variant, &why)) {
+            log_event(LOG_ERROR, "a promoted model cannot be served", "model", spec, "alias", e.alias, "text",
+                      why.text, NULL);
+        } else {
+            prepare_model(f, m);
             log_event(LOG_INFO, "model promoted", "model", m->name, "version",
                       log_text("%lld", (long long)m->version), "alias", e.alias, NULL);
+        }
     }
     model_release(&m);
     region_free(&mem);
@@ -101,13 +115,13 @@ static int registry_take(struct follower *f, const struct record *r, struct fail
 static void apply(struct follower *f, const struct record *r)
 {
     struct fail why;
+    if (f->ready && r->value.data)
+        preload(f, r->value);
     int rc = registry_take(f, r, &why);
     atomic_fetch_add(&f->changes, 1);
     if (rc)
         log_event(LOG_WARN, "a record of the models topic is passed over", "offset",
                   log_text("%lld", (long long)r->offset), "text", why.text, NULL);
-    else if (f->ready && r->value.data)
-        preload(f, r->value);
 }
 
 /* At the end of what has been read: answers the catch-up requests that were made before the end was asked for. */
@@ -182,6 +196,7 @@ int follower_open(struct follower **out, const struct settings *s, struct metric
         return rc;
     }
     pthread_mutex_init(&f->lock, NULL);
+    pthread_mutex_init(&f->preparing, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&f->progress, &attr);
@@ -207,11 +222,20 @@ void follower_close(struct follower **follower)
     registry_free(&f->registry);
     pthread_cond_destroy(&f->progress);
     pthread_mutex_destroy(&f->lock);
+    pthread_mutex_destroy(&f->preparing);
     free(f);
     *follower = NULL;
 }
 
 /* ---- questions ---- */
+
+void follower_prepare(struct follower *f, void (*prepare)(void *arg, struct model *m), void *arg)
+{
+    pthread_mutex_lock(&f->preparing);
+    f->prepare = prepare;
+    f->prepare_arg = arg;
+    pthread_mutex_unlock(&f->preparing);
+}
 
 static struct timespec deadline(int timeout_ms)
 {

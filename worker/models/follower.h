@@ -1,5 +1,5 @@
 /* Follows the models topic on a thread of its own and knows which model answers to which name now. Loads what is promoted as soon
- * as the event is stable, so that the runner only swaps. Every function but open and close may be called by any thread. */
+ * as the event is stable, before it takes effect, so that the runner only swaps. Every function but open and close may be called by any thread. */
 #ifndef WORKER_MODELS_FOLLOWER_H
 #define WORKER_MODELS_FOLLOWER_H
 
@@ -13,6 +13,9 @@ struct follower;
 int follower_open(struct follower **out, const struct settings *s, struct metrics *m, struct fail *why);
 void follower_close(struct follower **f);
 
+/* From now on `prepare` is called, on the follower's thread, with a model that an alias is about to mean, before that takes effect.
+ * NULL: no more; returns when no call is under way. */
+void follower_prepare(struct follower *f, void (*prepare)(void *arg, struct model *m), void *arg);
 /* Waits until the topic has been read to its stable end once; false: not within the time. */
 bool follower_wait_ready(struct follower *f, int timeout_ms);
 /* Waits until everything that was stable at the time of the call has been read. E_RETRY: not within the time. */

@@ -106,8 +106,11 @@ static void promotions_under_load(void **state)
     result_expect(&r, 0);
     read_reigns(&s, &reign);
     look_at_answers(&s, &reign);
-    for (int i = 0; i < WORKERS; i++)
+    for (int i = 0; i < WORKERS; i++) { /* no batch waited for a version's net, but for the first one's */
+        assert_true(process_wait_text(&workers[i], "\"beside\":\"yes\"", VERSIONS - 1, 1000));
+        assert_false(process_wait_text(&workers[i], "\"beside\":\"no\"", 2, 0));
         process_kill(&workers[i]);
+    }
     result_free(&r);
 }
 
