@@ -138,9 +138,10 @@ static void wait_answered(struct stage *s, struct result *r, int inputs)
     result_expect(r, 0);
 }
 
-static void open_served(struct stage *s, struct result *r, struct process *worker, const char *rest)
+static void open_served_at(const char *bootstrap, struct stage *s, struct result *r, struct process *worker,
+                           const char *rest)
 {
-    stage_open(s, broker_shared());
+    stage_open(s, bootstrap);
     stage_run(s, r, LIMIT_MS, "topics", "create", "--partitions", "3", NULL);
     result_expect(r, 0);
     data_file(r);
@@ -151,6 +152,11 @@ static void open_served(struct stage *s, struct result *r, struct process *worke
     const char *config = stage_config(s, &(struct stage_settings){.roles = "[infer]", .rest = rest});
     snprintf(s->config, sizeof s->config, "%s", config);
     stage_worker(s, worker, config);
+}
+
+static void open_served(struct stage *s, struct result *r, struct process *worker, const char *rest)
+{
+    open_served_at(broker_shared(), s, r, worker, rest);
 }
 
 static void run(struct stage *s, struct result *r, const char *version, const char *a, const char *b,
@@ -364,6 +370,42 @@ static void kills_make_no_second_answer(void **state)
     result_free(&r);
 }
 
+/* The broker is killed in the middle: rescore goes on with what comes back, or says that it could not and is run again. */
+static void a_killed_broker_makes_no_second_answer(void **state)
+{
+    enum { TIMES = 20, ALL = TIMES * RECORDS };
+    (void)state;
+    struct broker b;
+    struct stage s;
+    struct result r = {0};
+    struct process worker = {0}, rescore = {0};
+    broker_up(&b, 1);
+    open_served_at(b.bootstrap, &s, &r, &worker, "batch:\n  max_rows: 16\n");
+    send(&s, &r, "m", "20", "0");
+    wait_answered(&s, &r, ALL);
+    struct watched w = {&s, 50, 0};
+    start(&s, &rescore, "rescore.log");
+    assert_true(wait_until(has_more, &w, LIMIT_MS));
+    broker_kill(&b, 1);
+    assert_true(process_alive(&rescore)); /* it was in the middle */
+    broker_start(&b, 1);
+    int code = process_wait(&rescore, 4 * LIMIT_MS);
+    struct predictions *p = look(&s, NULL, 0);
+    printf("# rescore ended with %d, %d of %d records were answered again\n", code, p->again, ALL);
+    assert_true(code == 0 ? p->again == ALL : code == 1 || code == 4 || code == 75);
+    free(p);
+    run(&s, &r, "m@2", "--from", "0", NULL, NULL);
+    result_expect(&r, 0);
+    p = look(&s, NULL, 0);
+    assert_int_equal(p->again, ALL);
+    assert_int_equal(p->count, 2 * ALL);
+    free(p);
+    wait_answered(&s, &r, ALL);
+    process_kill(&worker);
+    broker_down(&b);
+    result_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_bad_version_s_requests_are_found),
         cmocka_unit_test(what_cannot_be_answered_keeps_its_answer),
         cmocka_unit_test(kills_make_no_second_answer),
+        cmocka_unit_test(a_killed_broker_makes_no_second_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
