@@ -35,7 +35,8 @@ void three_convs(struct three_convs *three, const struct call *c, int64_t n, voi
 size_t three_convs_scratch(const struct geometry *g);
 
 /* Work of a kernel falls into items that may be computed in any order and by any thread with the same bits:
- * rows, except in sums over rows, where it is slices of fixed size of what is summed into. */
+ * rows or parts of them, except in sums over rows, where it is slices of what is summed into. A run takes neighbours,
+ * however many. */
 struct kernel {
     void (*run)(const struct call *c, int64_t begin, int64_t end, void *scratch);
     int64_t (*items)(const struct call *c);      /* NULL: rows */

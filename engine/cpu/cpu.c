@@ -1,5 +1,6 @@
 /* Backend "cpu": at sixteen lanes (lanes_conv.h), or at one, NCHW, with convolution and dense through OpenBLAS,
- * for plans with an operation that has no sixteen. Opening, memory, and how threads share a plan's steps: training goes step by step, each split into items; inference gives every thread
+ * for plans with an operation that has no sixteen. Opening, memory, and how threads share a plan's steps: training, and
+ * inference on fewer blocks of rows than threads, go step by step, each split into items; other inference gives every thread
  * shards of rows, which it takes through all steps while they are in its cache.
  * Next to read: conv.c. */
 #include "engine/cpu/cpu.h"
@@ -16,7 +17,7 @@
 #include "engine/plan.h"
 #include "engine/ref/updates.h"
 
-enum { SHARD_ROWS = 64, PIECE_ROWS = 4, LARGE_PAGE = 2 << 20 };
+enum { SHARD_ROWS = 64, LARGE_PAGE = 2 << 20 };
 
 struct cpu {
     struct pool *pool;
@@ -175,18 +176,35 @@ static void run_items(void *context, int thread, int64_t begin, int64_t end)
 /* Whose items cost less in one run: each thread takes its share at once. */
 static bool together(enum op op)
 {
-    return op == OP_WINOGRAD || op == OP_WINOGRAD_DX || op == OP_WINOGRAD_DW;
+    return op == OP_WINOGRAD || op == OP_WINOGRAD_DX || op == OP_WINOGRAD_DW || op == OP_CONV_DW ||
+           op == OP_INVERTED;
 }
 
+/* Runs of a thread's share, so that others can help a thread that was held up. */
+enum { RUNS_OF_SHARE = 2 };
+
+static int64_t items_of(const struct kernel *kernel, const struct call *c)
+{
+    return kernel->items ? kernel->items(c) : c->rows;
+}
+
+/* small: not worth sharing. */
 static void run_operation(struct backend *be, const struct kernel *table, enum op op, const struct call *c,
-                          void *scratch, size_t scratch_piece)
+                          void *scratch, size_t scratch_piece, bool small)
 {
     const struct kernel *kernel = &table[op];
     struct operation o = {kernel, c, scratch, scratch_piece};
-    int64_t items = kernel->items ? kernel->items(c) : c->rows, piece = kernel->items ? 1 : PIECE_ROWS;
-    if (together(op) && kernel->items)
-        piece = (items + be->threads - 1) / be->threads;
-    pool_run(pool_of(be), items, piece, run_items, &o);
+    int64_t items = items_of(kernel, c), runs = small ? 1 : be->threads * (together(op) ? 1 : RUNS_OF_SHARE);
+    pool_run(pool_of(be), items, (items + runs - 1) / runs, run_items, &o);
+}
+
+/* What one thread does sooner than several can meet: it takes a microsecond or two. Never a matter of bits. */
+enum { SMALL_FLOPS = 300000, SMALL_VALUES = 12000, SMALL_LOSS = 300 };
+
+static bool is_small(const struct step *s, int rows)
+{
+    double flops = plan_step_flops(s) * rows;
+    return flops > 0 ? flops < SMALL_FLOPS : (double)s->row * rows < SMALL_VALUES;
 }
 
 /* Losses and updates: they use no scratch. Updates have no lanes, but the set's kernels are the faster ones. */
@@ -194,44 +212,54 @@ static void cpu_run(struct backend *be, enum op op, const struct call *c, void *
 {
     bool update = kernels[op].items == update_slices;
     const struct kernel *table = update ? cpu_lane_kernels(be) : kernels;
-    run_operation(be, table, op, c, scratch, 0);
+    run_operation(be, table, op, c, scratch, 0, !update && c->row * c->rows < SMALL_LOSS);
 }
 
 /* ---- a plan ---- */
 
 struct sharded {
+    struct backend *be;
     const struct plan *plan;
     const struct memory *memory;
     const struct span *span;
     const struct kernel *kernels;
+    bool together; /* threads share each step's items, else each has rows of its own */
 };
+
+static void run_step(const struct sharded *s, const struct step *step, const struct piece *piece)
+{
+    const struct kernel *k = &s->kernels[step->op];
+    char *scratch = (char *)s->memory->scratch + (size_t)piece->thread * s->memory->scratch_piece;
+    struct call c;
+    plan_call(s->plan, step, s->memory, s->span, sizeof(float), piece, &c);
+    if (s->together)
+        run_operation(s->be, s->kernels, step->op, &c, s->memory->scratch, s->memory->scratch_piece,
+                      is_small(step, piece->rows));
+    else
+        k->run(&c, 0, items_of(k, &c), scratch);
+}
 
 /* Steps begin..end-1, a segment, turn by turn over the rows of a shard. */
 static void run_segment(const struct sharded *s, int begin, int end, struct piece shard)
 {
-    char *scratch = (char *)s->memory->scratch + (size_t)shard.thread * s->memory->scratch_piece;
     int turn = s->plan->steps[begin].rows;
     struct piece piece = shard;
-    struct call c;
     for (piece.begin = 0; piece.begin < shard.rows; piece.begin += turn) {
         piece.rows = shard.rows - piece.begin < turn ? shard.rows - piece.begin : turn;
-        for (int i = begin; i < end; i++) {
-            const struct step *step = &s->plan->steps[i];
-            const struct kernel *k = &s->kernels[step->op];
-            plan_call(s->plan, step, s->memory, s->span, sizeof(float), &piece, &c);
-            k->run(&c, 0, k->items ? k->items(&c) : piece.rows, scratch);
-        }
+        for (int i = begin; i < end; i++)
+            run_step(s, &s->plan->steps[i], &piece);
     }
 }
 
-/* Rows begin..end-1 through all steps. */
+/* Blocks begin..end-1 of rows through all steps. */
 static void run_shards(void *context, int thread, int64_t begin, int64_t end)
 {
     const struct sharded *s = context;
     struct piece shard = {.thread = thread};
-    for (int64_t first = begin; first < end; first += s->plan->rows) {
+    int64_t last = end * s->plan->lanes < s->span->rows ? end * s->plan->lanes : s->span->rows;
+    for (int64_t first = begin * s->plan->lanes; first < last; first += s->plan->rows) {
         shard.shard = (int)first;
-        shard.rows = (int)(end - first < s->plan->rows ? end - first : s->plan->rows);
+        shard.rows = (int)(last - first < s->plan->rows ? last - first : s->plan->rows);
         for (int i = s->span->begin, next; i < s->span->end; i = next) {
             next = plan_segment_end(s->plan, i, s->span->end);
             run_segment(s, i, next, shard);
@@ -239,28 +267,21 @@ static void run_shards(void *context, int thread, int64_t begin, int64_t end)
     }
 }
 
-/* Whole blocks of lanes, so many that every thread gets some, and no more than the plan's. A row's bits do not depend on it. */
-static int64_t rows_of_shard(const struct plan *plan, int64_t rows, int threads)
-{
-    int64_t blocks = (rows + plan->lanes - 1) / plan->lanes;
-    int64_t share = (blocks + threads - 1) / threads * plan->lanes;
-    return share < plan->rows ? share : plan->rows;
-}
-
 static void cpu_steps(struct backend *be, const struct plan *plan, const struct memory *m,
                       const struct span *s)
 {
-    const struct kernel *table = plan_kernels(plan, be);
+    struct sharded sharded = {be, plan, m, s, plan_kernels(plan, be), true};
     const struct piece all = {.rows = s->rows};
-    struct call c;
-    if (plan->doutput.id == 0) { /* inference: every step goes by rows */
-        struct sharded sharded = {plan, m, s, table};
-        pool_run(pool_of(be), s->rows, rows_of_shard(plan, s->rows, be->threads), run_shards, &sharded);
-        return;
-    }
-    for (int i = s->begin; i < s->end; i++) {
-        plan_call(plan, &plan->steps[i], m, s, sizeof(float), &all, &c);
-        run_operation(be, table, plan->steps[i].op, &c, m->scratch, m->scratch_piece);
+    int64_t blocks = (s->rows + plan->lanes - 1) / plan->lanes;
+    if (plan->doutput.id == 0 && blocks >= be->threads) { /* inference: every step goes by rows */
+        sharded.together = false;
+        int64_t most = plan->rows / plan->lanes, even = (blocks + be->threads - 1) / be->threads;
+        pool_run(pool_of(be), blocks, even < most ? even : most, run_shards, &sharded);
+    } else if (plan->doutput.id == 0) {
+        run_shards(&sharded, 0, 0, blocks);
+    } else {
+        for (int i = s->begin; i < s->end; i++)
+            run_step(&sharded, &plan->steps[i], &all);
     }
 }
 

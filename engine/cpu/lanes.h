@@ -28,4 +28,20 @@ static inline int lanes_blocks(int rows)
     return (rows + LANES - 1) / LANES;
 }
 
+/* Most kernels cut a block into units, lines of the output or channels, so that threads can share a single one. Items
+ * are units, block after block: this is what a run of them has of one block, units from..to-1. */
+struct stretch {
+    int64_t block;
+    int from, to;
+};
+
+/* The first stretch of items *begin..end-1, which moves on behind it. */
+static inline struct stretch stretch_next(int64_t *begin, int64_t end, int64_t units)
+{
+    struct stretch s = {.block = *begin / units, .from = (int)(*begin % units)};
+    s.to = (int)(s.from + (end - *begin) < units ? s.from + (end - *begin) : units);
+    *begin += s.to - s.from;
+    return s;
+}
+
 #endif

@@ -94,12 +94,12 @@ static struct sweep placed_sweep(const struct call *c, int64_t i, int phase)
 
 enum { DEPTH_PHASES = 4 };
 
-/* All phases of a depthwise convolution row by row, so that dx is written from its beginning to its end: lines that
- * are asked for one row ahead. False: not for it. */
-static bool depth_back(const struct call *c, int64_t i)
+/* Lines from..to-1 in all phases of a depthwise convolution row by row, so that dx is written in its order: lines that are
+ * asked for one row ahead. False: not for it. */
+static bool depth_back(const struct call *c, int64_t i, int from, int to)
 {
     const struct window *win = &c->g->window;
-    int phases = win->stride_h * win->stride_w, rows = (win->H + win->stride_h - 1) / win->stride_h;
+    int phases = win->stride_h * win->stride_w;
     struct sweep s[DEPTH_PHASES];
     struct depth d[DEPTH_PHASES];
     if (win->groups != win->C || win->K != win->C || phases > DEPTH_PHASES)
@@ -110,7 +110,7 @@ static bool depth_back(const struct call *c, int64_t i)
             return false;
         depth_weights(&d[k], &s[k]);
     }
-    for (int p = 0; p < rows; p++)
+    for (int p = from; p < to; p++)
         for (int k = 0; k < phases; k++) {
             if (k % win->stride_w == 0 && p + 1 < s[k].P)
                 for (int w = 0; w < win->W; w++)
@@ -121,18 +121,39 @@ static bool depth_back(const struct call *c, int64_t i)
     return true;
 }
 
-static void lanes_conv_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
+/* Of a block of dx; a line is one of each phase. */
+static struct cut back_cut(const struct window *win)
+{
+    return (struct cut){win->groups, win->C / win->groups, (win->H + win->stride_h - 1) / win->stride_h};
+}
+
+static int64_t lanes_conv_dx_items(const struct call *c)
+{
+    return (int64_t)lanes_blocks(c->rows) * cut_units(back_cut(&c->g->window));
+}
+
+static void back_stretch(const struct call *c, struct stretch at, float *scratch)
 {
     const struct window *win = &c->g->window;
-    for (int64_t i = begin * win->groups; i < end * win->groups; i++) {
-        if (depth_back(c, i))
+    struct extent e = extent_of(back_cut(win), at);
+    for (int group = e.from.groups; group < e.to.groups; group++) {
+        int64_t i = at.block * win->groups + group;
+        if (depth_back(c, i, e.from.lines, e.to.lines))
             continue;
         for (int phase = 0; phase < win->stride_h * win->stride_w; phase++) {
             struct sweep s = placed_sweep(c, i, phase);
-            if (s.P && s.Q)
-                run(&s, scratch);
+            sweep_filters(&s, e.from.filters, e.to.filters);
+            if (s.Q)
+                run(&s, e.from.lines, e.to.lines < s.P ? e.to.lines : s.P, scratch);
         }
     }
+}
+
+static void lanes_conv_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    int units = cut_units(back_cut(&c->g->window));
+    while (begin < end)
+        back_stretch(c, stretch_next(&begin, end, units), scratch);
 }
 
 static size_t lanes_conv_dx_scratch(const struct geometry *g)

@@ -235,15 +235,75 @@ static struct band band_at(const struct sweep *s, int p, int rows, float *copy)
         .x = copy, .channel = band_channel(s, rows), .line = (ptrdiff_t)band_width(s) * LANES, .rows = rows};
 }
 
-static void run_sweep(const struct sweep *s, float *scratch)
+/* Output rows from..to-1. */
+static void run_sweep(const struct sweep *s, int from, int to, float *scratch)
 {
     bool copies = crosses_border(s);
     int rows = copies ? band_rows(s) : s->P;
-    for (int p = 0; p < s->P; p += rows) {
-        struct band b = band_at(s, p, s->P - p < rows ? s->P - p : rows, scratch);
+    for (int p = from; p < to; p += rows) {
+        struct band b = band_at(s, p, to - p < rows ? to - p : rows, scratch);
         b.row = p;
         run_band(s, &b, copies ? LIST : list_most(s));
     }
+}
+
+/* ---- what a block is cut into ---- */
+
+/* Units are lines of the output where there are enough of them. Else the channels of the output: then a line would leave
+ * tiles half empty and want all weights anew. Or whole groups where there are many. */
+enum { CUT_GROUPS = 8, CUT_LINES = 16, CUT_FILTERS = 48 };
+
+/* Of a convolution's output: `groups` groups, each of `filters` channels with `lines` lines. */
+struct cut {
+    int groups, filters, lines;
+};
+
+static bool cuts_groups(struct cut all)
+{
+    return all.groups >= CUT_GROUPS;
+}
+
+static bool cuts_filters(struct cut all)
+{
+    return all.groups == 1 && all.lines < CUT_LINES && all.filters >= CUT_FILTERS;
+}
+
+static int cut_units(struct cut all)
+{
+    return cuts_groups(all)    ? all.groups
+           : cuts_filters(all) ? (all.filters + FILTERS - 1) / FILTERS
+                               : all.lines;
+}
+
+/* What a stretch of units is of it: from `from` up to `to`. */
+struct extent {
+    struct cut from, to;
+};
+
+static struct extent extent_of(struct cut all, struct stretch at)
+{
+    struct extent e = {.to = all};
+    if (cuts_groups(all)) {
+        e.from.groups = at.from;
+        e.to.groups = at.to;
+    } else if (cuts_filters(all)) {
+        e.from.filters = at.from * FILTERS;
+        e.to.filters = at.to * FILTERS < all.filters ? at.to * FILTERS : all.filters;
+    } else {
+        e.from.lines = at.from;
+        e.to.lines = at.to;
+    }
+    return e;
+}
+
+/* The sweep of filters from..to-1 alone. */
+static void sweep_filters(struct sweep *s, int from, int to)
+{
+    s->y += from * s->tile.filter_y;
+    s->tile.w += from * s->tile.filter_w;
+    s->tile.b = s->tile.b ? s->tile.b + from : NULL;
+    s->tile.end.other = s->tile.end.other ? s->tile.end.other + from * s->tile.filter_y : NULL;
+    s->K = to - from;
 }
 
 /* ---- forward ---- */

@@ -1,11 +1,27 @@
-/* Dense layers at sixteen lanes: the tiles of lanes_tile.h with blocks as pixels. Items are slices of what is
- * computed, so that one reading of its weights serves all blocks. Included after lanes_gradient.h. */
+/* Dense layers at sixteen lanes: the tiles of lanes_tile.h with blocks as pixels. Items are tiles' worth of what is
+ * computed; a run takes a slice of several at once, so that one reading of its weights serves all blocks. Included after
+ * lanes_gradient.h. */
 
-enum { DENSE_SLICE = 48, DENSE_COLUMNS = 64, DENSE_BLOCKS = 16 };
+enum { DENSE_UNITS = 12, DENSE_SLICE = 48, DENSE_TURN = 16, DENSE_COLUMNS = 64, DENSE_BLOCKS = 16 };
 
 static int64_t slices(int64_t size, int64_t slice)
 {
     return (size + slice - 1) / slice;
+}
+
+/* Of `size`, `count` from `first` on. */
+struct slice {
+    int64_t first, count;
+};
+
+/* The first of items *begin..end-1, `unit` each of `size`: `most` at most. */
+static struct slice slice_next(int64_t *begin, int64_t end, int64_t unit, int64_t most, int64_t size)
+{
+    struct slice s = {*begin * unit, (end - *begin) * unit};
+    s.count = s.count < most ? s.count : most;
+    *begin += s.count / unit;
+    s.count = s.count < size - s.first ? s.count : size - s.first;
+    return s;
 }
 
 /* Runs a tile over all blocks: a block's x and y are row_x and row_y floats long. */
@@ -22,17 +38,17 @@ static void over_blocks(const struct tile *t, const float *x, float *y, int64_t 
 
 static int64_t lanes_dense_items(const struct call *c)
 {
-    return slices(c->g->dense.out, DENSE_SLICE);
+    return slices(c->g->dense.out, DENSE_UNITS);
 }
 
 static void lanes_dense(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t in = c->g->dense.in, out = c->g->dense.out;
     (void)scratch;
-    for (int64_t i = begin; i < end; i++) {
-        int64_t first = i * DENSE_SLICE, count = out - first < DENSE_SLICE ? out - first : DENSE_SLICE;
-        struct tile t = {.w = (const float *)c->in[1] + first * in,
-                         .b = c->in[2] ? (const float *)c->in[2] + first : NULL,
+    while (begin < end) {
+        struct slice s = slice_next(&begin, end, DENSE_UNITS, DENSE_SLICE, out);
+        struct tile t = {.w = (const float *)c->in[1] + s.first * in,
+                         .b = c->in[2] ? (const float *)c->in[2] + s.first : NULL,
                          .C = 1,
                          .R = 1,
                          .S = (int)in,
@@ -41,16 +57,16 @@ static void lanes_dense(const struct call *c, int64_t begin, int64_t end, void *
                          .filter_w = in,
                          .filter_y = LANES,
                          .end = {.map = c->g->map,
-                                 .other = c->in[3] ? (const float *)c->in[3] + first * LANES : NULL,
+                                 .other = c->in[3] ? (const float *)c->in[3] + s.first * LANES : NULL,
                                  .add = c->add}};
-        over_blocks(&t, c->in[0], (float *)c->out[0] + first * LANES, in * LANES, out * LANES,
-                    lanes_blocks(c->rows), (int)count);
+        over_blocks(&t, c->in[0], (float *)c->out[0] + s.first * LANES, in * LANES, out * LANES,
+                    lanes_blocks(c->rows), (int)s.count);
     }
 }
 
 static int64_t lanes_dense_dx_items(const struct call *c)
 {
-    return slices(c->g->dense.in, DENSE_SLICE);
+    return slices(c->g->dense.in, DENSE_UNITS);
 }
 
 /* dx[i] = sum over o of w[o][i] dy[o]; a slice's weights are copied side by side. */
@@ -58,10 +74,11 @@ static void lanes_dense_dx(const struct call *c, int64_t begin, int64_t end, voi
 {
     int64_t in = c->g->dense.in, out = c->g->dense.out;
     float *w = scratch;
-    for (int64_t i = begin; i < end; i++) {
-        int64_t first = i * DENSE_SLICE, count = in - first < DENSE_SLICE ? in - first : DENSE_SLICE;
+    while (begin < end) {
+        struct slice s = slice_next(&begin, end, DENSE_UNITS, DENSE_SLICE, in);
         for (int64_t o = 0; o < out; o++)
-            memcpy(w + o * DENSE_SLICE, (const float *)c->in[1] + o * in + first, (size_t)count * sizeof *w);
+            memcpy(w + o * DENSE_SLICE, (const float *)c->in[1] + o * in + s.first,
+                   (size_t)s.count * sizeof *w);
         struct tile t = {.w = w,
                          .C = 1,
                          .R = 1,
@@ -71,8 +88,8 @@ static void lanes_dense_dx(const struct call *c, int64_t begin, int64_t end, voi
                          .filter_w = 1,
                          .filter_y = LANES,
                          .end = {.add = c->add}};
-        over_blocks(&t, c->in[0], (float *)c->out[0] + first * LANES, out * LANES, in * LANES,
-                    lanes_blocks(c->rows), (int)count);
+        over_blocks(&t, c->in[0], (float *)c->out[0] + s.first * LANES, out * LANES, in * LANES,
+                    lanes_blocks(c->rows), (int)s.count);
     }
 }
 
@@ -83,7 +100,7 @@ static size_t lanes_dense_dx_scratch(const struct geometry *g)
 
 static int64_t lanes_dense_dw_items(const struct call *c)
 {
-    return slices(c->g->dense.in, DENSE_COLUMNS);
+    return slices(c->g->dense.in, DENSE_TURN);
 }
 
 /* x of blocks n.. as [row][DENSE_COLUMNS], zeros beyond rows and columns. */
@@ -143,12 +160,12 @@ static void lanes_dense_dw(const struct call *c, int64_t begin, int64_t end, voi
 {
     int64_t in = c->g->dense.in;
     int blocks = lanes_blocks(c->rows);
-    for (int64_t i = begin; i < end; i++) {
-        int64_t first = i * DENSE_COLUMNS, count = in - first < DENSE_COLUMNS ? in - first : DENSE_COLUMNS;
-        if (c->out[1] && i == 0)
-            bias_gradient(c, 0, (int)c->g->dense.out, 1, c->g->dense.out);
+    if (c->out[1] && begin == 0)
+        bias_gradient(c, 0, (int)c->g->dense.out, 1, c->g->dense.out);
+    while (begin < end) {
+        struct slice s = slice_next(&begin, end, DENSE_TURN, DENSE_COLUMNS, in);
         for (int n = 0; c->out[0] && n < blocks; n += DENSE_BLOCKS)
-            dense_dw_columns(c, n, lower(blocks - n, DENSE_BLOCKS), first, (int)count, scratch);
+            dense_dw_columns(c, n, lower(blocks - n, DENSE_BLOCKS), s.first, (int)s.count, scratch);
     }
 }
 

@@ -195,12 +195,13 @@ static void depth_run(struct depth *d, depth_code code, int p)
     code(d);
 }
 
-static void run_depthwise(const struct sweep *s)
+/* Output rows from..to-1. */
+static void run_depthwise(const struct sweep *s, int from, int to)
 {
     struct depth d;
     depth_code code = depth_choose(s);
     depth_weights(&d, s);
-    for (int p = 0; p < s->P; p++)
+    for (int p = from; p < to; p++)
         depth_run(&d, code, p);
 }
 

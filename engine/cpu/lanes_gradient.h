@@ -5,6 +5,10 @@
 /* Filters of an item, and how many taps at most unless a single channel has more. */
 enum { TAPS = LANES_PIXELS, GRADIENT_FILTERS = 12, GRADIENT_TAPS = 36, GRADIENT_PIXELS = 128 };
 
+/* Windows of many taps over few channels, the usual first layer: all channels go at once, so that dy is read once; and where
+ * that makes fewer than so many items, an item is a part of their taps. */
+enum { GRADIENT_PART = 12, GRADIENT_TAPS_MOST = 96, GRADIENT_ITEMS = 8 };
+
 struct gradient_tile {
     const float *dy, *x[TAPS]; /* of the first block and row */
     float *sum;                /* [taps][GRADIENT_FILTERS][LANES_WIDTH] */
@@ -85,17 +89,83 @@ static void gradient_dispatch(int filters, int taps, const struct gradient_tile 
     }
 }
 
-/* ---- items: some filters by some channels of a group, each sum over all blocks in their order ---- */
-
 static int lower(int a, int b)
 {
     return a < b ? a : b;
 }
 
+/* ---- to the biases: sums of dy, in the order of blocks and pixels ---- */
+
+enum { BIASES = 4 }; /* side by side: one sum would wait for itself */
+
+/* Adds so many pixels of BIASES filters, one part of their lanes, to v. */
+INLINE void bias_pixels(const float *const *dy, int64_t pixels, vec *v)
+{
+    for (int64_t i = 0; i < pixels * LANES; i += LANES)
+        EACH (b, BIASES)
+            v[b] += load(dy[b] + i);
+}
+
+/* Adds the pixels of t to sums [filters][LANES]. */
+static void bias_band(const struct gradient_tile *t, int filters, float *sums)
+{
+    for (int f = 0; f < filters; f += BIASES)
+        for (int part = 0; part < LANES; part += LANES_WIDTH) {
+            vec v[BIASES];
+            const float *dy[BIASES];
+            EACH (b, BIASES) /* beyond the last filter that one again, unkept */
+                v[b] = load(sums + lower(f + b, filters - 1) * LANES + part);
+            for (int n = 0; n < t->blocks; n++) {
+                EACH (b, BIASES)
+                    dy[b] = t->dy + n * t->block_dy + lower(f + b, filters - 1) * t->filter_dy + part;
+                bias_pixels(dy, (int64_t)t->rows * t->Q, v);
+            }
+            EACH (b, BIASES)
+                if (f + b < filters)
+                    store(sums + (f + b) * LANES + part, v[b]);
+        }
+}
+
+static void bias_add(const float *sums, int filters, float *db)
+{
+    for (int f = 0; f < filters; f++) {
+        float sum = 0;
+        for (int part = 0; part < LANES; part += LANES_WIDTH)
+            sum += sum_lanes(load(sums + f * LANES + part));
+        db[f] += sum;
+    }
+}
+
+/* Filters k.. of K, each a plane of so many pixels, in a sweep of their own. */
+static void bias_gradient(const struct call *c, int k, int filters, int64_t plane, int64_t K)
+{
+    for (int f = 0; f < filters; f += GRADIENT_FILTERS) {
+        int count = lower(filters - f, GRADIENT_FILTERS);
+        __attribute__((aligned(64))) float sums[GRADIENT_FILTERS * LANES] = {0};
+        struct gradient_tile t = {.dy = (const float *)c->in[0] + (k + f) * plane * LANES,
+                                  .blocks = lanes_blocks(c->rows),
+                                  .rows = 1,
+                                  .Q = (int)plane,
+                                  .block_dy = K * plane * LANES,
+                                  .filter_dy = plane * LANES};
+        bias_band(&t, count, sums);
+        bias_add(sums, count, (float *)c->out[1] + k + f);
+    }
+}
+
+/* ---- items: some filters by some channels of a group, or by a part of their taps; each sum over all blocks in their
+ * order ---- */
+
+static bool has_parts(const struct window *win)
+{
+    int area = win->R * win->S;
+    return area >= 2 * GRADIENT_PART && area * (win->C / win->groups) <= GRADIENT_TAPS_MOST;
+}
+
 static int channels_at_once(const struct window *win)
 {
-    int some = GRADIENT_TAPS / (win->R * win->S);
-    return lower(some > 0 ? some : 1, win->C / win->groups);
+    int some = GRADIENT_TAPS / (win->R * win->S), all = win->C / win->groups;
+    return has_parts(win) ? all : lower(some > 0 ? some : 1, all);
 }
 
 static int gradient_chunks(const struct window *win)
@@ -109,10 +179,16 @@ static int filter_slices(const struct window *win)
     return (win->K / win->groups + GRADIENT_FILTERS - 1) / GRADIENT_FILTERS;
 }
 
+static int gradient_parts(const struct window *win)
+{
+    bool few = win->groups * filter_slices(win) * gradient_chunks(win) < GRADIENT_ITEMS;
+    return few && has_parts(win) ? win->R * win->S * channels_at_once(win) / GRADIENT_PART : 1;
+}
+
 static int64_t lanes_conv_dw_items(const struct call *c)
 {
     const struct window *win = &c->g->window;
-    return (int64_t)win->groups * filter_slices(win) * gradient_chunks(win);
+    return (int64_t)win->groups * filter_slices(win) * gradient_chunks(win) * gradient_parts(win);
 }
 
 /* Rows of a band, and blocks where a band is the whole map. */
@@ -130,17 +206,24 @@ static int gradient_blocks(const struct window *win)
 
 struct gradient_item {
     int group, filter, filters, channel, channels;
+    int tap, tap_end, parts; /* taps counted over all channels */
 };
 
-static struct gradient_item gradient_item_of(const struct window *win, int64_t item)
+/* Item number `item`; with the parts of the same filters and channels behind it, so many in all at most. */
+static struct gradient_item gradient_item_of(const struct window *win, int64_t item, int64_t most)
 {
     int some = channels_at_once(win), per_group = filter_slices(win) * gradient_chunks(win);
-    int within = (int)(item % per_group);
-    struct gradient_item g = {.group = (int)(item / per_group),
-                              .filter = within / gradient_chunks(win) * GRADIENT_FILTERS,
-                              .channel = within % gradient_chunks(win) * some};
+    int parts = gradient_parts(win), part = (int)(item % parts);
+    int slice = (int)(item / parts % filter_slices(win)),
+        chunk = (int)(item / parts % per_group) / filter_slices(win);
+    struct gradient_item g = {.group = (int)(item / parts / per_group),
+                              .filter = slice * GRADIENT_FILTERS,
+                              .channel = chunk * some};
     g.filters = lower(win->K / win->groups - g.filter, GRADIENT_FILTERS);
     g.channels = lower(win->C / win->groups - g.channel, some);
+    g.tap = part * GRADIENT_PART;
+    g.parts = most < parts - part ? (int)most : parts - part;
+    g.tap_end = part + g.parts < parts ? g.tap + g.parts * GRADIENT_PART : g.channels * win->R * win->S;
     return g;
 }
 
@@ -148,13 +231,13 @@ static struct gradient_item gradient_item_of(const struct window *win, int64_t i
 static void gradient_band(const struct window *win, const struct gradient_item *item, const struct band *b,
                           struct gradient_tile t, float *sums)
 {
-    int area = win->R * win->S, depth = item->channels * area;
+    int area = win->R * win->S;
     const float *dy = t.dy;
     for (int k = 0, kt; k < item->filters; k += kt) {
         kt = next_size(item->filters - k, FILTERS);
         t.dy = dy + k * t.filter_dy;
-        for (int i = 0, taps; i < depth; i += taps) {
-            taps = next_size(depth - i, TAPS);
+        for (int i = item->tap, taps; i < item->tap_end; i += taps) {
+            taps = next_size(item->tap_end - i, TAPS);
             for (int a = i; a < i + taps; a++)
                 t.x[a - i] = b->x + a / area * b->channel + a % area / win->S * win->dilation_h * b->line +
                              a % win->S * win->dilation_w * LANES;
@@ -164,9 +247,9 @@ static void gradient_band(const struct window *win, const struct gradient_item *
     }
 }
 
-/* Blocks n.. of an item, band by band. */
+/* Blocks n.. of an item, band by band. biases: NULL where others make them. */
 static void gradient_blocks_of(const struct call *c, const struct gradient_item *item, int n, int blocks,
-                               float *sums, float *scratch)
+                               float *sums, float *biases, float *scratch)
 {
     const struct window *win = &c->g->window;
     struct sweep s = forward_sweep(c->g);
@@ -200,24 +283,8 @@ static void gradient_blocks_of(const struct call *c, const struct gradient_item 
         }
         t.row_x = win->stride_h * b.line;
         gradient_band(win, item, &b, t, sums);
-    }
-}
-
-static void bias_gradient(const struct call *c, int k, int filters, int64_t plane, int64_t K)
-{
-    int blocks = lanes_blocks(c->rows);
-    for (int f = k; f < k + filters; f++) {
-        float sum = 0;
-        for (int part = 0; part < LANES; part += LANES_WIDTH) {
-            vec v = {0};
-            for (int n = 0; n < blocks; n++) {
-                const float *dy = (const float *)c->in[0] + (n * K + f) * plane * LANES + part;
-                for (int64_t i = 0; i < plane; i++)
-                    v += load(dy + i * LANES);
-            }
-            sum += sum_lanes(v);
-        }
-        ((float *)c->out[1])[f] += sum;
+        if (biases)
+            bias_band(&t, item->filters, biases);
     }
 }
 
@@ -229,7 +296,7 @@ static void gradient_add(const struct window *win, const struct gradient_item *i
     dw += ((ptrdiff_t)item->group * (win->K / win->groups) + item->filter) * depth +
           (ptrdiff_t)item->channel * area;
     for (int k = 0; k < item->filters; k++)
-        for (int i = 0; i < item->channels * area; i++)
+        for (int i = item->tap; i < item->tap_end; i++)
             dw[k * depth + i] += sum_lanes(load(sums + (i * GRADIENT_FILTERS + k) * LANES_WIDTH));
 }
 
@@ -238,26 +305,36 @@ static size_t gradient_sum_floats(const struct window *win)
     return (size_t)(channels_at_once(win) * win->R * win->S) * GRADIENT_FILTERS * LANES_WIDTH;
 }
 
-static void lanes_conv_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
+static void gradient_of_item(const struct call *c, const struct gradient_item *item, float *scratch)
 {
     const struct window *win = &c->g->window;
     int blocks = lanes_blocks(c->rows), at_once = gradient_blocks(win);
+    bool biased = c->out[1] && item->channel == 0 && item->tap == 0;
+    __attribute__((aligned(64))) float biases[GRADIENT_FILTERS * LANES] = {0};
     float *sums = scratch, *copies = sums + gradient_sum_floats(win);
-    for (int64_t i = begin; i < end; i++) {
-        struct gradient_item item = gradient_item_of(win, i);
-        if (c->out[1] && item.channel == 0)
-            bias_gradient(c, item.group * (win->K / win->groups) + item.filter, item.filters,
-                          (int64_t)win->P * win->Q, win->K);
-        if (!c->out[0])
-            continue;
-        if (has_depth_gradient(win)) {
-            depth_gradient(c, item.group, (float *)c->out[0] + item.group * 9);
+    memset(sums, 0, gradient_sum_floats(win) * sizeof *sums);
+    for (int n = 0; n < blocks; n += at_once)
+        gradient_blocks_of(c, item, n, lower(blocks - n, at_once), sums, biased ? biases : NULL, copies);
+    gradient_add(win, item, sums, c->out[0]);
+    if (biased)
+        bias_add(biases, item->filters,
+                 (float *)c->out[1] + item->group * (win->K / win->groups) + item->filter);
+}
+
+static void lanes_conv_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    const struct window *win = &c->g->window;
+    for (struct gradient_item item; begin < end; begin += item.parts) {
+        item = gradient_item_of(win, begin, end - begin);
+        if (c->out[0] && !has_depth_gradient(win)) {
+            gradient_of_item(c, &item, scratch);
             continue;
         }
-        memset(sums, 0, gradient_sum_floats(win) * sizeof *sums);
-        for (int n = 0; n < blocks; n += at_once)
-            gradient_blocks_of(c, &item, n, lower(blocks - n, at_once), sums, copies);
-        gradient_add(win, &item, sums, c->out[0]);
+        if (c->out[1] && item.channel == 0 && item.tap == 0)
+            bias_gradient(c, item.group * (win->K / win->groups) + item.filter, item.filters,
+                          (int64_t)win->P * win->Q, win->K);
+        if (c->out[0])
+            depth_gradient(c, item.group, (float *)c->out[0] + item.group * 9);
     }
 }
 

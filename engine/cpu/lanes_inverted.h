@@ -121,12 +121,13 @@ static void inverted_turn(const struct inverted *v, const struct call *c, int p,
         inverted_project(v, buffer, p, end);
 }
 
-/* All rows of one block. */
-static void inverted_turns(const struct inverted *v, const struct call *c, float *scratch)
+/* Output rows from..to-1 of one block. */
+static void inverted_turns(const struct inverted *v, const struct call *c, int from, int to, float *scratch)
 {
-    int P = v->depth.P, made = 0;
-    for (int p = 0, end, count; p < P; p = end) {
-        end = p + v->rows < P ? p + v->rows : P;
+    int made = from * v->depth.stride_h - v->depth.top;
+    made = made < 0 ? 0 : made;
+    for (int p = from, end, count; p < to; p = end) {
+        end = p + v->rows < to ? p + v->rows : to;
         int last = (end - 1) * v->depth.stride_h - v->depth.top + reach_h(&v->depth);
         for (last = last < v->H ? last : v->H; made < last; made += count) {
             count = v->lines - made % v->lines;
@@ -135,6 +136,11 @@ static void inverted_turns(const struct inverted *v, const struct call *c, float
         }
         inverted_turn(v, c, p, end, scratch);
     }
+}
+
+static int64_t lanes_inverted_items(const struct call *c)
+{
+    return (int64_t)lanes_blocks(c->rows) * c->g->inverted.depth.P;
 }
 
 static void lanes_inverted(const struct call *c, int64_t begin, int64_t end, void *scratch)
@@ -147,12 +153,13 @@ static void lanes_inverted(const struct call *c, int64_t begin, int64_t end, voi
     v.project.tile.w = c->in[5];
     v.project.tile.b = c->in[6];
     last->tile.end.add = c->add;
-    for (int64_t i = begin; i < end; i++) {
-        ptrdiff_t y = i * c->row * LANES;
-        v.expand.x = (const float *)c->in[0] + i * v.expand.C * v.expand.H * v.expand.W * LANES;
+    while (begin < end) {
+        struct stretch at = stretch_next(&begin, end, v.depth.P);
+        ptrdiff_t y = at.block * c->row * LANES;
+        v.expand.x = (const float *)c->in[0] + at.block * v.expand.C * v.expand.H * v.expand.W * LANES;
         last->y = (float *)c->out[0] + y;
         last->tile.end.other = c->in[7] ? (const float *)c->in[7] + y : NULL;
-        inverted_turns(&v, c, scratch);
+        inverted_turns(&v, c, at.from, at.to, scratch);
     }
 }
 

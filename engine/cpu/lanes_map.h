@@ -195,13 +195,13 @@ INLINE void map_slopes(const struct map *map, const float *dy, const float *v, f
     }                                                          \
     }
 
-static void map_all(const struct map *map, const float *x, float *y, int64_t n, bool add)
+static inline void map_all(const struct map *map, const float *x, float *y, int64_t n, bool add)
 {
     WITH_MAP(map, map_values(&one, x, y, n, add))
 }
 
-static void map_all_back(const struct map *map, const float *dy, const float *v, float *dx, int64_t n,
-                         bool add)
+static inline void map_all_back(const struct map *map, const float *dy, const float *v, float *dx, int64_t n,
+                                bool add)
 {
     WITH_MAP(map, map_slopes(&one, dy, v, dx, n, add))
 }

@@ -61,16 +61,14 @@ static int lanes_live(const struct call *c, int64_t n)
     return live < LANES ? (int)live : LANES;
 }
 
-/* Zeros where there is no row, for functions that make infinities of zeros: a gradient would multiply them by 0. */
-static void clear_dead(const struct call *c, int64_t begin, int64_t end, int64_t row)
+/* Zeros where there is no row, for functions that make infinities of zeros: a gradient would multiply them by 0. Of
+ * values begin..end-1, those of a block behind those of the one before. */
+static void clear_dead(const struct call *c, int64_t begin, int64_t end)
 {
-    for (int64_t n = begin; n < end; n++) {
-        float *y = (float *)c->out[0] + n * row * LANES;
-        int live = lanes_live(c, n);
-        for (int64_t i = 0; live < LANES && i < row; i++)
-            for (int l = live; l < LANES; l++)
-                y[i * LANES + l] = 0;
-    }
+    int64_t last = lanes_blocks(c->rows) - 1;
+    for (int64_t i = begin < last * c->row ? last * c->row : begin; i < end; i++)
+        for (int l = lanes_live(c, last); l < LANES; l++)
+            ((float *)c->out[0])[i * LANES + l] = 0;
 }
 
 /* ---- zip ---- */
@@ -146,7 +144,7 @@ static void lanes_zip(const struct call *c, int64_t begin, int64_t end, void *sc
         } while (nest_next(nest, 0, nest->kept - 1, &w));
     }
     if (c->g->zip.fn == ZIP_DIV)
-        clear_dead(c, begin, end, c->row);
+        clear_dead(c, begin * c->row, end * c->row);
 }
 
 /* Sixteen lanes' sums. */
@@ -239,7 +237,7 @@ static void lanes_zip_back(const struct call *c, int64_t begin, int64_t end, voi
         } while (nest_next(nest, 0, nest->kept - !summed, &w));
     }
     if (c->g->zip.fn == ZIP_DIV)
-        clear_dead(c, begin, end, c->row);
+        clear_dead(c, begin * c->row, end * c->row);
 }
 
 /* The lanes that are rows, in order; the others may hold anything. */

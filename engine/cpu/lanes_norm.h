@@ -116,19 +116,6 @@ static struct norm_stats lanes_stats(const struct call *c, int64_t k)
 
 /* ---- y = f((x - mean) scale + b [+ residual]) ---- */
 
-/* Writes CALL(map, add) for each function there is vector code for. */
-#define FOR_MAP(call, is, CALL)                           \
-    if ((call)->add)                                      \
-        CALL(is, true);                                   \
-    else if ((is)->fn == MAP_IDENTITY)                    \
-        CALL((&(struct map){.fn = MAP_IDENTITY}), false); \
-    else if ((is)->fn == MAP_RELU)                        \
-        CALL((&(struct map){.fn = MAP_RELU}), false);     \
-    else if ((is)->fn == MAP_RELU6)                       \
-        CALL((&(struct map){.fn = MAP_RELU6}), false);    \
-    else                                                  \
-        CALL(is, false)
-
 INLINE void line_run(const float *x, const float *residual, float *y, int64_t pixels, struct norm_line line,
                      const struct live *live, const struct map *map, const bool add)
 {
@@ -159,9 +146,9 @@ static void line_write(const struct call *c, int64_t block, int64_t k, struct no
 static void lanes_batchnorm(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     (void)scratch;
-    for (int64_t k = 0; k < c->g->norm.channels; k++) {
+    for (int64_t k = begin; k < end; k++) {
         struct norm_line line = norm_running(c, k);
-        for (int64_t n = begin; n < end; n++)
+        for (int64_t n = 0; n < lanes_blocks(c->rows); n++)
             line_write(c, n, k, line);
     }
 }

@@ -26,6 +26,12 @@ INLINE const float *pixel_of(const struct window *win, const float *x, int h, in
     return x + ((ptrdiff_t)h * win->W + w) * LANES;
 }
 
+/* Items are channels, block after block. */
+static int64_t lanes_pool_items(const struct call *c)
+{
+    return (int64_t)lanes_blocks(c->rows) * c->g->window.C;
+}
+
 /* ---- max ---- */
 
 /* Largest value of a window, and which pixel it is, PyTorch's rule for equals and NaN. */
@@ -51,7 +57,7 @@ static void lanes_maxpool(const struct call *c, int64_t begin, int64_t end, void
 {
     const struct window *win = &c->g->window;
     (void)scratch;
-    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+    for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)c->in[0] + i * win->H * win->W * LANES;
         float *y = (float *)c->out[0] + i * win->P * win->Q * LANES;
         for (int p = 0; p < win->P; p++)
@@ -92,7 +98,7 @@ static void lanes_maxpool_back(const struct call *c, int64_t begin, int64_t end,
     int64_t pixels = (int64_t)win->H * win->W;
     bool assign = !c->add && windows_tile(win);
     (void)scratch;
-    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+    for (int64_t i = begin; i < end; i++) {
         const float *dy = (const float *)c->in[0] + i * win->P * win->Q * LANES;
         const float *x = (const float *)c->in[1] + i * pixels * LANES;
         float *dx = (float *)c->out[0] + i * pixels * LANES;
@@ -112,7 +118,7 @@ static void lanes_avgpool(const struct call *c, int64_t begin, int64_t end, void
 {
     const struct window *win = &c->g->window;
     (void)scratch;
-    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+    for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)c->in[0] + i * win->H * win->W * LANES;
         float *y = (float *)c->out[0] + i * win->P * win->Q * LANES;
         for (int p = 0; p < win->P; p++)
@@ -159,7 +165,7 @@ static void lanes_avgpool_back(const struct call *c, int64_t begin, int64_t end,
     int64_t pixels = (int64_t)win->H * win->W;
     bool assign = !c->add && windows_tile(win);
     (void)scratch;
-    for (int64_t i = begin * win->C; i < end * win->C; i++) {
+    for (int64_t i = begin; i < end; i++) {
         const float *dy = (const float *)c->in[0] + i * win->P * win->Q * LANES;
         float *dx = (float *)c->out[0] + i * pixels * LANES;
         if (assign) {

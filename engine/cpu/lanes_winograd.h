@@ -256,12 +256,12 @@ static size_t winograd_scratch(const struct winograd *wg)
     return (size_t)(wg->u * (wg->whole ? chunks_of(wg) : 1) + wg->v + wg->m) * ELEMENTS * sizeof(float);
 }
 
-/* Filters k.. of one chunk: their points, unless they are kept and there already. */
-static const float *chunk_weights(const struct winograd *wg, const float *w, int k, int filters, bool first,
-                                  float *u)
+/* Filters k.. of one chunk: their points, unless they are kept, as chunk number `chunk`, and there already. */
+static const float *chunk_weights(const struct winograd *wg, const float *w, int k, int filters, int chunk,
+                                  bool first, float *u)
 {
     if (wg->whole)
-        u += k / wg->filters * wg->u * ELEMENTS;
+        u += chunk * wg->u * ELEMENTS;
     if (!wg->whole || first) {
         if (wg->turned)
             transform_weights(wg, w, wg->t.out, 0, wg->t.in, k, filters, u);
@@ -271,22 +271,59 @@ static const float *chunk_weights(const struct winograd *wg, const float *w, int
     return u;
 }
 
-/* Blocks begin..end-1. */
-static void winograd_run(const struct winograd *wg, const float *x, const float *w, float *y,
-                         const struct finish *f, int64_t begin, int64_t end, float *scratch)
+/* What a run computes: filters k..k_end-1 of tiles begin..end-1, which are counted through all blocks. */
+struct winograd_part {
+    int k, k_end;
+    int64_t begin, end;
+};
+
+static void winograd_run(const struct winograd *wg, const struct call *c, const struct finish *f,
+                         struct winograd_part part, float *scratch)
 {
     float *v = scratch, *m = v + wg->v * ELEMENTS, *u = m + wg->m * ELEMENTS;
-    int per_block = wg->t.tiles_h * wg->t.tiles_w, filters, tiles;
-    for (int64_t t = begin * per_block; t < end * per_block; t += tiles) {
-        tiles = end * per_block - t < wg->tiles ? (int)(end * per_block - t) : wg->tiles;
-        transform_input(wg, x, t, tiles, v);
-        for (int k = 0; k < wg->t.out; k += filters) {
-            filters = wg->t.out - k < wg->filters ? wg->t.out - k : wg->filters;
-            const float *points = chunk_weights(wg, w, k, filters, t == begin * per_block, u);
+    int filters, tiles;
+    for (int64_t t = part.begin; t < part.end; t += tiles) {
+        tiles = part.end - t < wg->tiles ? (int)(part.end - t) : wg->tiles;
+        transform_input(wg, c->in[0], t, tiles, v);
+        for (int k = part.k; k < part.k_end; k += filters) {
+            filters = part.k_end - k < wg->filters ? part.k_end - k : wg->filters;
+            const float *points =
+                chunk_weights(wg, c->in[1], k, filters, (k - part.k) / wg->filters, t == part.begin, u);
             multiply(wg, points, v, m, filters, tiles);
-            transform_output(wg, m, y, k, filters, t, tiles, f);
+            transform_output(wg, m, c->out[0], k, filters, t, tiles, f);
         }
     }
+}
+
+/* Items are tiles where a block has enough of them, else filters: few tiles in a run would leave products short and make
+ * the weights' points again for each. */
+enum { TILES_ENOUGH = 16 };
+
+static bool cuts_tiles(const struct tiling *t)
+{
+    return t->tiles_h * t->tiles_w >= TILES_ENOUGH;
+}
+
+static int64_t tiles_of(const struct call *c, const struct tiling *t)
+{
+    return (int64_t)lanes_blocks(c->rows) * t->tiles_h * t->tiles_w;
+}
+
+static int64_t winograd_items(const struct call *c, bool turned)
+{
+    struct tiling t = tiling_of(&c->g->window, turned);
+    return cuts_tiles(&t) ? tiles_of(c, &t) : (t.out + FILTERS - 1) / FILTERS;
+}
+
+static void winograd_either(const struct call *c, const struct finish *f, bool turned, int64_t begin,
+                            int64_t end, float *scratch)
+{
+    struct winograd wg = winograd_of(&c->g->window, turned);
+    struct winograd_part part = {0, wg.t.out, begin, end};
+    if (!cuts_tiles(&wg.t))
+        part = (struct winograd_part){(int)begin * FILTERS, clamped((int)end * FILTERS, wg.t.out), 0,
+                                      tiles_of(c, &wg.t)};
+    winograd_run(&wg, c, f, part, scratch);
 }
 
 static struct finish finish_of(const struct call *c)
@@ -294,11 +331,15 @@ static struct finish finish_of(const struct call *c)
     return (struct finish){c->in[2], c->in[3], c->out[0], &c->g->map, c->add, c->g->window.halve};
 }
 
+static int64_t lanes_winograd_dx_items(const struct call *c)
+{
+    return winograd_items(c, true);
+}
+
 static void lanes_winograd_dx(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    struct winograd wg = winograd_of(&c->g->window, true);
     struct finish f = {NULL, NULL, c->out[0], &c->g->map, c->add, false};
-    winograd_run(&wg, c->in[0], c->in[1], c->out[0], &f, begin, end, scratch);
+    winograd_either(c, &f, true, begin, end, scratch);
 }
 
 static size_t lanes_winograd_dx_scratch(const struct geometry *g)

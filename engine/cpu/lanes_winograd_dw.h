@@ -1,8 +1,9 @@
 /* The weight gradient of 3x3 convolutions of stride 1 by Winograd, the transpose of lanes_winograd.h:
  *   dw = G^T [ sum over tiles and images of (A dy A^T) * (B^T x B) ] G
  * The sum is a product for each of 36 elements, over depth = tiles x 16 images, vectors over channels: so the points
- * of x are transposed, those of dy are broadcast, and no lanes are summed. Threads split the filters; every sum goes
- * through the tiles in their order, whatever the chunks and the threads. Included after lanes_winograd.h. */
+ * of x are transposed, those of dy are broadcast, and no lanes are summed. Threads split the channels, or the filters where
+ * channels are few; every sum goes through the tiles in their order, whatever the chunks and the threads. Included after
+ * lanes_winograd.h. */
 
 enum { GRADIENT_CHUNK = 48, WHOLE_SUMS = 5 << 19 }; /* filters at a time; bytes */
 
@@ -52,15 +53,16 @@ static __attribute__((noinline)) void transpose_points(const struct tiling *in, 
     }
 }
 
-static void transform_transposed(const struct winograd_dw *wg, const float *x, int64_t first, int tiles,
-                                 float *v)
+/* Channels c.., wg->vectors vectors of them. */
+static void transform_transposed(const struct winograd_dw *wg, const float *x, int c, int64_t first,
+                                 int tiles, float *v)
 {
     for (int t = 0; t < tiles; t++) {
         struct piece p = piece_at(POINTS, &wg->in, x, first + t);
         for (int i = 0; i < wg->vectors; i++)
             for (int part = 0; part < LANES; part += LANES_WIDTH) {
                 int depth = tiles * LANES, group = i / LANES_PIXELS * LANES_PIXELS;
-                transpose_points(&wg->in, &p, i * LANES_WIDTH, part,
+                transpose_points(&wg->in, &p, c + i * LANES_WIDTH, part,
                                  v + product_at(depth, wg->vectors, t * LANES + part, i), wg->v,
                                  group_vectors(wg->vectors - group) * LANES_WIDTH);
             }
@@ -152,22 +154,22 @@ INLINE void add_taps(const vec g[9], int count, float *dw)
             dw[i] += taps[i];
 }
 
-static __attribute__((noinline)) void add_sums(const struct winograd_dw *wg, const float *s, int k,
+static __attribute__((noinline)) void add_sums(const struct winograd_dw *wg, const float *s, int first, int k,
                                                int filters, float *dw)
 {
     ALIGNED vec half[3][POINTS], column[POINTS], to[3], g[9];
     for (int f = 0; f < filters; f++)
-        for (int c = 0; c < wg->in.in; c += LANES_WIDTH) {
-            const float *from = s + f * wg->row_s + c;
+        for (int i = 0, c = first; i < wg->vectors; i++, c += LANES_WIDTH) {
+            const float *from = s + f * wg->row_s + i * LANES_WIDTH;
             for (int j = 0; j < POINTS; j++) {
-                for (int i = 0; i < POINTS; i++)
-                    column[i] = load(from + (i * POINTS + j) * wg->s);
+                for (int p = 0; p < POINTS; p++)
+                    column[p] = load(from + (p * POINTS + j) * wg->s);
                 gradient_taps(column, to);
-                for (int i = 0; i < 3; i++)
-                    half[i][j] = to[i];
+                for (int p = 0; p < 3; p++)
+                    half[p][j] = to[p];
             }
-            for (int i = 0; i < 3; i++)
-                gradient_taps(half[i], g + i * 3);
+            for (int p = 0; p < 3; p++)
+                gradient_taps(half[p], g + p * 3);
             add_taps(g, wg->in.in - c, dw + ((ptrdiff_t)(k + f) * wg->in.in + c) * 9);
         }
 }
@@ -191,8 +193,12 @@ static void gradient_products(const struct winograd_dw *wg, const float *d, cons
     }
 }
 
-/* Filters from..to-1. */
-static void winograd_dw_run(const struct winograd_dw *wg, const struct call *c, int from, int to,
+/* What a run computes: filters k..k_end-1 by channels from `channel` on, as many as `vectors` of its winograd_dw hold. */
+struct winograd_dw_part {
+    int k, k_end, channel;
+};
+
+static void winograd_dw_run(const struct winograd_dw *wg, const struct call *c, struct winograd_dw_part part,
                             float *scratch)
 {
     float *v = scratch, *d = v + wg->v * ELEMENTS, *s = d + wg->d * ELEMENTS;
@@ -200,32 +206,51 @@ static void winograd_dw_run(const struct winograd_dw *wg, const struct call *c, 
     int tiles, filters;
     for (int64_t t = 0; t < all; t += tiles) {
         tiles = all - t < wg->tiles ? (int)(all - t) : wg->tiles;
-        transform_transposed(wg, c->in[1], t, tiles, v);
-        for (int k = from; k < to; k += filters) {
-            float *sums = wg->whole ? s + (k - from) * wg->row_s : s;
-            filters = to - k < GRADIENT_CHUNK ? to - k : GRADIENT_CHUNK;
+        transform_transposed(wg, c->in[1], part.channel, t, tiles, v);
+        for (int k = part.k; k < part.k_end; k += filters) {
+            float *sums = wg->whole ? s + (k - part.k) * wg->row_s : s;
+            filters = part.k_end - k < GRADIENT_CHUNK ? part.k_end - k : GRADIENT_CHUNK;
             transform_gradient(wg, c->in[0], k, filters, t, tiles, d);
             gradient_products(wg, d, v, sums, filters, tiles, wg->whole && t);
             if (!wg->whole || t + tiles == all)
-                add_sums(wg, sums, k, filters, c->out[0]);
+                add_sums(wg, sums, part.channel, k, filters, c->out[0]);
         }
     }
 }
 
+/* Items are channels, sixteen each: points of x, which cost more than those of dy, are then made once. */
+enum { CHANNELS_ENOUGH = 64 };
+
+static bool cuts_channels(const struct window *win)
+{
+    return win->C >= CHANNELS_ENOUGH;
+}
+
 static int64_t lanes_winograd_dw_items(const struct call *c)
 {
-    return (c->g->window.K + FILTERS - 1) / FILTERS;
+    const struct window *win = &c->g->window;
+    return cuts_channels(win) ? (win->C + LANES - 1) / LANES : (win->K + FILTERS - 1) / FILTERS;
 }
 
 static void lanes_winograd_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     const struct window *win = &c->g->window;
     struct winograd_dw wg = winograd_dw_of(win);
-    int from = (int)begin * FILTERS, to = end * FILTERS < win->K ? (int)end * FILTERS : win->K;
-    if (c->out[1])
-        bias_gradient(c, from, to - from, (int64_t)win->P * win->Q, win->K);
+    struct winograd_dw_part part = {0, win->K, 0};
+    bool biased = true;
+    if (cuts_channels(win)) {
+        part.channel = (int)begin * LANES;
+        wg.vectors = lower(wg.vectors - (int)begin * PARTS, (int)(end - begin) * PARTS);
+        wg.row_s = (ptrdiff_t)whole_groups(wg.vectors) * LANES_WIDTH;
+        biased = begin == 0;
+    } else {
+        part.k = (int)begin * FILTERS;
+        part.k_end = lower((int)end * FILTERS, win->K);
+    }
+    if (c->out[1] && biased)
+        bias_gradient(c, part.k, part.k_end - part.k, (int64_t)win->P * win->Q, win->K);
     if (c->out[0])
-        winograd_dw_run(&wg, c, from, to, scratch);
+        winograd_dw_run(&wg, c, part, scratch);
 }
 
 static size_t lanes_winograd_dw_scratch(const struct geometry *g)

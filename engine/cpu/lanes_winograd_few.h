@@ -134,11 +134,17 @@ static void few_run(const struct call *c, int64_t begin, int64_t end, float *scr
     struct finish f = finish_of(c);
     float *v = scratch, *u = v + few_v(&t);
     few_weights(&t, c->in[1], u);
-    for (int64_t tile = begin * t.tiles_h * t.tiles_w; tile < end * t.tiles_h * t.tiles_w; tile++)
+    for (int64_t tile = begin; tile < end; tile++)
         few_tile(&t, c->in[0], tile, u, v, c->out[0], &f);
 }
 
 /* ---- forward, either way ---- */
+
+static int64_t lanes_winograd_items(const struct call *c)
+{
+    struct tiling t = tiling_of(&c->g->window, false);
+    return c->g->window.R == FEW_TAPS ? tiles_of(c, &t) : winograd_items(c, false);
+}
 
 static void lanes_winograd(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
@@ -146,9 +152,8 @@ static void lanes_winograd(const struct call *c, int64_t begin, int64_t end, voi
         few_run(c, begin, end, scratch);
         return;
     }
-    struct winograd wg = winograd_of(&c->g->window, false);
     struct finish f = finish_of(c);
-    winograd_run(&wg, c->in[0], c->in[1], c->out[0], &f, begin, end, scratch);
+    winograd_either(c, &f, false, begin, end, scratch);
 }
 
 static size_t lanes_winograd_scratch(const struct geometry *g)

@@ -90,4 +90,17 @@ static inline struct norm_slope norm_gradient(const struct call *c, int64_t k, d
                                (float)(scale * sum / count)};
 }
 
+/* Writes CALL(map, add) for each function there is vector code for. */
+#define FOR_MAP(call, is, CALL)                           \
+    if ((call)->add)                                      \
+        CALL(is, true);                                   \
+    else if ((is)->fn == MAP_IDENTITY)                    \
+        CALL((&(struct map){.fn = MAP_IDENTITY}), false); \
+    else if ((is)->fn == MAP_RELU)                        \
+        CALL((&(struct map){.fn = MAP_RELU}), false);     \
+    else if ((is)->fn == MAP_RELU6)                       \
+        CALL((&(struct map){.fn = MAP_RELU6}), false);    \
+    else                                                  \
+        CALL(is, false)
+
 #endif

@@ -21,17 +21,23 @@ struct member {
 /* The state of an operation in one word, so that a member joins either an operation that is open or none. */
 enum { OPEN = 1, MEMBER = 2, MEMBERS = 0xfffe, TURN = 0x10000 };
 
+/* Where a thread begins: items that whoever comes takes piece by piece. A cache line each. */
+struct share {
+    _Alignas(64) atomic_int_fast64_t next;
+    int64_t end;
+};
+
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t start, done;
     struct member *members; /* [threads - 1] */
-    int started;
+    struct share *shares;   /* [threads] */
+    int threads, started;
     bool closing;               /* guarded by the lock */
     atomic_uint_fast64_t state; /* turn * TURN + members at work * MEMBER + (open to members ? OPEN : 0) */
     pool_work work;             /* these three stand while the operation is open or a member at work */
     void *context;
-    int64_t items, piece;
-    atomic_int_fast64_t next;
+    int64_t piece;
 };
 
 static void relax(void)
@@ -41,14 +47,28 @@ static void relax(void)
 #endif
 }
 
+static void take_share(struct pool *pool, struct share *share, int thread)
+{
+    while (atomic_load(&share->next) < share->end) {
+        int64_t begin = atomic_fetch_add(&share->next, pool->piece);
+        int64_t end = begin + pool->piece < share->end ? begin + pool->piece : share->end;
+        if (begin < end)
+            pool->work(pool->context, thread, begin, end);
+    }
+}
+
+/* The thread's own share, then what others have left. */
 static void take_pieces(struct pool *pool, int thread)
 {
-    for (;;) {
-        int64_t begin = atomic_fetch_add(&pool->next, pool->piece);
-        if (begin >= pool->items)
-            return;
-        int64_t end = begin + pool->piece < pool->items ? begin + pool->piece : pool->items;
-        pool->work(pool->context, thread, begin, end);
+    for (int i = 0; i < pool->threads; i++)
+        take_share(pool, &pool->shares[(thread + i) % pool->threads], thread);
+}
+
+static void deal(struct pool *pool, int64_t items)
+{
+    for (int i = 0; i < pool->threads; i++) {
+        atomic_store(&pool->shares[i].next, items * i / pool->threads);
+        pool->shares[i].end = items * (i + 1) / pool->threads;
     }
 }
 
@@ -122,10 +142,15 @@ static int start_members(struct pool *pool, int count, struct fail *why)
 int pool_open(struct pool **out, int threads, struct fail *why)
 {
     struct pool *pool = calloc(1, sizeof *pool);
-    if (!pool || !(pool->members = calloc((size_t)threads, sizeof *pool->members))) {
+    size_t shares = (size_t)threads * sizeof *pool->shares;
+    if (!pool || !(pool->members = calloc((size_t)threads, sizeof *pool->members)) ||
+        !(pool->shares = aligned_alloc(_Alignof(struct share), shares))) {
+        free(pool ? pool->members : NULL);
         free(pool);
         return fail(why, E_MEMORY, "no memory for %d threads", threads);
     }
+    memset(pool->shares, 0, shares);
+    pool->threads = threads;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -152,6 +177,7 @@ void pool_close(struct pool **poolp)
     pthread_cond_destroy(&pool->done);
     pthread_mutex_destroy(&pool->lock);
     free(pool->members);
+    free(pool->shares);
     free(pool);
     *poolp = NULL;
 }
@@ -164,9 +190,8 @@ void pool_run(struct pool *pool, int64_t items, int64_t piece, pool_work work, v
     }
     pool->work = work;
     pool->context = context;
-    pool->items = items;
     pool->piece = piece;
-    atomic_store(&pool->next, 0);
+    deal(pool, items);
     pthread_mutex_lock(&pool->lock); /* a member that found nothing sleeps by now, or will see this */
     atomic_store(&pool->state, (atomic_load(&pool->state) / TURN + 1) * TURN + OPEN);
     pthread_cond_broadcast(&pool->start);

@@ -75,7 +75,7 @@ static void run(const struct kernel *kernel, bool lanes, const struct map *map, 
 {
     struct geometry g = {.map = *map};
     struct call c = {.out = {y}, .in = {x}, .g = &g, .row = lanes ? n / LANES : n, .rows = lanes ? LANES : 1};
-    kernel[OP_MAP].run(&c, 0, 1, NULL);
+    kernel[OP_MAP].run(&c, 0, lanes ? kernel[OP_MAP].items(&c) : 1, NULL);
 }
 
 static double unit(double exact, double least)

@@ -163,7 +163,7 @@ static float *drawn(size_t n, uint64_t seed)
     return v;
 }
 
-static void blocks_have_their_bits_together_or_one_by_one(void **state)
+static void items_have_their_bits_together_or_one_by_one(void **state)
 {
     enum { C = 150, K = 130, H = 6, W = 5, BLOCKS = 3 };
     static const struct kernel *const tables[] = {lanes_avx512_kernels, lanes_avx2_kernels,
@@ -181,9 +181,9 @@ static void blocks_have_their_bits_together_or_one_by_one(void **state)
             continue;
         float *scratch = drawn(k->scratch(&g) / sizeof(float) + 16, 5);
         struct call c = {.out = {together}, .in = {x, w}, .g = &g, .rows = BLOCKS * LANES, .row = K * H * W};
-        k->run(&c, 0, BLOCKS, scratch);
+        k->run(&c, 0, k->items(&c), scratch);
         c.out[0] = apart;
-        for (int n = BLOCKS - 1; n >= 0; n--)
+        for (int64_t n = k->items(&c) - 1; n >= 0; n--)
             k->run(&c, n, n + 1, scratch);
         assert_memory_equal(together, apart, BLOCKS * K * image * sizeof *apart);
         free(scratch);
@@ -200,7 +200,7 @@ int main(void)
         cmocka_unit_test(the_plan_chooses_it_where_it_has_the_form),
         cmocka_unit_test(a_row_has_its_bits_wherever_it_is),
         cmocka_unit_test(gradients_have_their_bits_for_any_number_of_threads),
-        cmocka_unit_test(blocks_have_their_bits_together_or_one_by_one),
+        cmocka_unit_test(items_have_their_bits_together_or_one_by_one),
     };
     return cmocka_run_group_tests_name("winograd", tests, NULL, NULL);
 }
