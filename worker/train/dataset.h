@@ -60,8 +60,8 @@ int dataset_read(struct dataset *d, const struct settings *s, const struct offse
 int dataset_finish(struct dataset *d, const struct graph *g, const struct loss_type *loss, struct fail *why);
 
 /* Mean and standard deviation of x / 255 over the training rows, one a channel, in whole numbers on the way, so that
- * the order of rows does not matter; a channel that is the same everywhere has the deviation 1. Before
- * dataset_finish. E_JOB: rows are not UINT8, or have more channels than `room`. *channels: how many were written. */
+ * the order of rows does not matter; a channel that is the same everywhere has the deviation 1.
+ * E_JOB: rows are not UINT8, or have more channels than `room`. *channels: how many were written. */
 int dataset_moments(const struct dataset *d, float *mean, float *std, int room, int *channels,
                     struct fail *why);
 /* Rows of each label 0 .. classes-1; others are not counted. Rows with targets give zeros. */

@@ -12,6 +12,15 @@
 #include "worker/train/run.h"
 
 enum { TRAIN_TIMEOUT_MS = 10000, TRAIN_SETTLE_MS = 15000 }; /* above transaction.timeout.ms */
+enum { TRAIN_KEEP_MS = 60000 };
+
+/* The data set of a job whose partition was taken away: where it comes back at once, as it does while members join and leave,
+ * the rows are not read again. */
+struct kept_data {
+    struct dataset *data; /* finished; NULL: none */
+    char *job_id;
+    int64_t until_ms; /* monotonic */
+};
 
 struct trainer {
     const struct settings *settings;
@@ -20,6 +29,7 @@ struct trainer {
     struct backend *be;
     struct history *history;
     int partitions; /* of the jobs topic */
+    struct kept_data kept;
 };
 
 /* ---- trainer.c ---- */
@@ -43,6 +53,8 @@ int trainer_end_job(struct trainer *t, const struct record *from, const struct t
 bool trainer_is_session(int rc);
 
 /* ---- task.c ---- */
+/* Now, or when its time is over. */
+void kept_data_drop(struct kept_data *kept, bool now);
 int task_train(struct trainer *t, const struct record *from, const struct training_job *job,
                struct fail *why);
 

@@ -228,10 +228,32 @@ static int task_stop(struct task *k, struct fail *why)
     return rc;
 }
 
-static void task_close(struct task *k)
+void kept_data_drop(struct kept_data *kept, bool now)
+{
+    if (!kept->data || (!now && monotonic_ms() < kept->until_ms))
+        return;
+    dataset_free(&kept->data);
+    free(kept->job_id);
+    kept->job_id = NULL;
+}
+
+/* A run is there, so the rows were read to the end and told of. */
+static void data_keep(struct task *k)
+{
+    struct kept_data *kept = &k->t->kept;
+    if (!k->run || !(kept->job_id = strdup(k->job->job_id)))
+        return;
+    kept->data = k->data;
+    kept->until_ms = monotonic_ms() + TRAIN_KEEP_MS;
+    k->data = NULL;
+}
+
+static void task_close(struct task *k, bool comes_again)
 {
     trainer_drop(k->t, &k->pending);
     control_close(&k->control);
+    if (comes_again)
+        data_keep(k);
     run_close(&k->run);
     dataset_free(&k->data);
     graph_free(&k->graph);
@@ -265,7 +287,7 @@ int task_train(struct trainer *t, const struct record *from, const struct traini
         reason = *why;
     if (k.run && run_stopped_by(k.run) >= 0)
         rule.key = health_name((enum health_rule)run_stopped_by(k.run));
-    task_close(&k);
+    task_close(&k, rc && trainer_is_session(rc));
     if (rc && !trainer_is_session(rc))
         rc = trainer_end_job(t, from, job, JOB_FAILED, reason.text, rule.key ? &rule : NULL, SEAL_DONE, why);
     return rc;

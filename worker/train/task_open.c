@@ -108,13 +108,43 @@ static int data_tell(struct task *k, struct fail *why)
     return rc ? rc : task_commit(k, &c, SEAL_UNCHANGED, why);
 }
 
-static int task_data(struct task *k, struct fail *why)
+/* Mean and deviation that the job leaves to its rows, into the graph. */
+static int data_moments(struct task *k, struct fail *why)
 {
     float mean[JOB_CHANNELS], std[JOB_CHANNELS];
-    int channels, rc = task_read(k, why);
-    if (!rc && k->settings.mean_auto &&
-        !(rc = dataset_moments(k->data, mean, std, JOB_CHANNELS, &channels, why)))
+    int channels;
+    if (!k->settings.mean_auto)
+        return 0;
+    int rc = dataset_moments(k->data, mean, std, JOB_CHANNELS, &channels, why);
+    if (!rc)
         job_normalise(k->graph, mean, std, channels);
+    return rc;
+}
+
+/* What the job left here when its partition was taken away. */
+static bool data_take(struct task *k)
+{
+    struct kept_data *kept = &k->t->kept;
+    bool same = kept->data && strcmp(kept->job_id, k->job->job_id) == 0;
+    if (same) {
+        k->data = kept->data;
+        kept->data = NULL;
+        free(kept->job_id);
+        kept->job_id = NULL;
+    }
+    kept_data_drop(kept, true);
+    return same;
+}
+
+static int task_data(struct task *k, struct fail *why)
+{
+    if (data_take(k)) {
+        log_event(LOG_INFO, "data set still here", "job", k->job->job_id, NULL);
+        return data_moments(k, why);
+    }
+    int rc = task_read(k, why);
+    if (!rc)
+        rc = data_moments(k, why);
     if (!rc)
         rc = dataset_finish(k->data, k->graph, job_loss_type(k->job->loss), why);
     if (rc)

@@ -249,6 +249,7 @@ static int trainer_loop(struct trainer *t, struct fail *why)
     int rc = 0;
     while (!rc) {
         int event = source_next(t->src, &r, NEXT_MS, why);
+        kept_data_drop(&t->kept, false);
         if (event < 0) {
             rc = event;
         } else if (event == SOURCE_RECORD) {
@@ -297,6 +298,7 @@ int train_work(struct source *src, struct sink *sink, void *arg, struct fail *wh
         log_event(LOG_INFO, "trainer is ready", "engine", backend_describe(t.be), NULL);
         rc = trainer_loop(&t, why);
     }
+    kept_data_drop(&t.kept, true);
     history_close(&t.history);
     backend_close(&t.be);
     return rc;

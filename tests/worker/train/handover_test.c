@@ -51,7 +51,13 @@ static void test_job_changes_hands(void **state)
         assert_true(process_alive(&p.worker) && process_alive(&b));
     struct process *owner = process_wait_text(&b, "goes on from its checkpoint", 1, 100) ? &b : &p.worker;
     struct process *other = owner == &b ? &p.worker : &b;
-    process_kill(other);
+    process_signal(
+        other,
+        SIGTERM); /* again everything is revoked, and comes back to the owner, who has the rows still */
+    assert_int_equal(process_wait(other, 15000), 0);
+    assert_true(process_wait_text(owner, "goes on from its checkpoint", 2, PATIENCE_MS));
+    assert_true(said(owner, "data set still here"));
+    assert_false(process_wait_text(owner, "data set read", 2, 0));
     process_signal(owner, SIGTERM);
     assert_int_equal(process_wait(owner, 15000), 0);
     assert_true(said(owner, "job left at a checkpoint"));
