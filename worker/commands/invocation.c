@@ -228,7 +228,6 @@ int invocation_load(struct invocation *in, struct fail *why)
         level = LOG_WARN; /* what a command has to say it says itself */
     log_open((enum log_format)in->cx.settings.log_format, level);
     log_limit(in->command->service ? LOG_LINES_A_SECOND : 0);
-    settings_warn(&in->cx.settings);
     return 0;
 }
 

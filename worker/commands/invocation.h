@@ -20,7 +20,7 @@ struct invocation {
 /* argv begins behind the command's name. E_USAGE: unknown or incomplete option (with the nearest), a value of
  * the wrong kind, number of operands; nothing of the settings is read yet. On failure *in is freed. */
 int invocation_parse(struct invocation *in, const struct command *c, int argc, char **argv, struct fail *why);
-/* Loads the settings where the command needs them, opens the log, warns about keys without effect. */
+/* Loads the settings where the command needs them, opens the log. */
 int invocation_load(struct invocation *in, struct fail *why);
 void invocation_free(struct invocation *in);
 

@@ -11,6 +11,7 @@
 
 #include "worker/codec/model_spec.h"
 #include "worker/infer/answer.h"
+#include "worker/infer/batcher.h"
 #include "worker/infer/explain.h"
 #include "worker/infer/external.h"
 #include "worker/infer/hook.h"
@@ -36,7 +37,9 @@ struct runner {
     struct answer *first, *last; /* its answers, in the order of their records */
     int records;                 /* in it, dead letters included */
     int64_t rows;                /* in it */
-    int64_t began_us;            /* when its first record came */
+    int64_t began_us, age_us;    /* when its first record came, and how old that was */
+    int64_t busy_us;             /* the time its records and rows took so far */
+    struct batcher batcher;
     struct bytes scratch;
     struct image_decoder decoder;
     void *external;                /* rows that the record at hand names; NULL: it brings its own */
@@ -294,8 +297,10 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
     struct inference request;
     struct span payload;
     int64_t began_us = now_us();
-    if (!r->records++)
+    if (!r->records++) {
         r->began_us = began_us;
+        r->age_us = (clock_ms() - record->timestamp_ms) * 1000;
+    }
     r->spent_us = 0;
     r->model = r->unknown;
     inflight_add(r->inflight, record);
@@ -314,7 +319,9 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
         rc = accept(r, record, &request, &reason);
     free(r->external);
     r->external = NULL;
-    histogram_observe(HISTOGRAM(r, decode_us), now_us() - began_us - r->spent_us);
+    int64_t took_us = now_us() - began_us;
+    r->busy_us += took_us;
+    histogram_observe(HISTOGRAM(r, decode_us), took_us - r->spent_us);
     if (rc >= 0)
         return rc;
     if (fail_class(reason.code) == FAIL_RECORD)
@@ -325,20 +332,26 @@ static int take(struct runner *r, const struct record *record, struct fail *why)
 
 /* ---- batches ---- */
 
+/* The batch at hand is empty. */
+static void begin(struct runner *r)
+{
+    r->first = r->last = NULL;
+    r->records = 0;
+    r->rows = r->busy_us = 0;
+}
+
 static void drop(struct runner *r)
 {
     router_rewind(r->router);
     batch_reset(r->batch);
     inflight_clear(r->inflight);
-    r->first = r->last = NULL;
-    r->records = 0;
-    r->rows = 0;
+    begin(r);
     r->is_held = false; /* it comes again */
 }
 
 static bool is_full(const struct runner *r)
 {
-    return r->rows >= r->settings->batch_max_rows ||
+    return r->rows >= r->batcher.rows ||
            (int64_t)r->batch->mem.total >= r->settings->commit_max_bytes / BATCHES_OF_BYTES ||
            r->records >= inflight_limit(r->inflight) || router_is_full(r->router);
 }
@@ -363,13 +376,12 @@ static int take_held(struct runner *r, struct fail *why)
 /* Reads until the batch is complete. SOURCE_CHANGED: it was dropped. */
 static int gather(struct runner *r, struct fail *why)
 {
-    int64_t delay_us = r->settings->commit_max_delay_ms * 1000;
     int held = take_held(r, why);
     if (held)
         return held;
     while (!is_full(r)) {
         struct record record;
-        int64_t left_us = r->records ? r->began_us + delay_us - now_us() : IDLE_MS * 1000;
+        int64_t left_us = r->records ? r->began_us + r->batcher.delay_us - now_us() : IDLE_MS * 1000;
         if (left_us <= 0)
             return 0;
         int rc = source_next(r->src, &record, (int)((left_us + 999) / 1000), why);
@@ -402,6 +414,8 @@ static int pass_suspects(struct runner *r, struct fail *why)
 /* Computes what is left, writes the answers and hands the batch over. */
 static int seal(struct runner *r, struct fail *why)
 {
+    bool full = is_full(r); /* there is more to read */
+    int64_t seal_us = now_us();
     int rc = router_each_filled(r->router, flush, r, why);
     int64_t began_us = now_us();
     for (struct answer *a = r->first; !rc && a; a = a->next)
@@ -415,10 +429,10 @@ static int seal(struct runner *r, struct fail *why)
         return rc;
     bool careful = r->is_held || inflight_is_careful(r->inflight);
     r->batch->hurry |= careful;
+    r->batch->wait_us = full ? r->batcher.delay_us : 0; /* one closed by its age has waited */
+    batcher_ran(&r->batcher, r->age_us, r->rows, r->busy_us + now_us() - seal_us, full);
     inflight_clear(r->inflight);
-    r->first = r->last = NULL;
-    r->records = 0;
-    r->rows = 0;
+    begin(r);
     rc = sink_put(r->sink, &r->batch, why);
     router_trim(r->router);
     return rc || !careful ? rc : pass_suspects(r, why);
@@ -439,10 +453,12 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
                        .src = src,
                        .sink = sink};
     int rc = 0;
+    batcher_open(&r.batcher, o->settings->batch_max_rows, o->settings->commit_max_delay_ms,
+                 o->settings->batch_target_p99_ms);
     router_rewind(r.router); /* an earlier session may have ended between two batches */
     while (!rc) {
-        if (!r.batch)
-            rc = sink_take(sink, &r.batch, why);
+        if (!r.batch && !(rc = sink_take(sink, &r.batch, why)) && r.batch->committed_us)
+            batcher_committed(&r.batcher, r.batch->committed_us);
         int event = rc ? rc : gather(&r, why);
         if (event < 0)
             rc = event;

@@ -12,8 +12,7 @@
 #include "worker/service/kafka_settings.h"
 #include "worker/service/log.h"
 
-#define AT(field)    offsetof(struct settings, field)
-#define LATER(field) offsetof(struct settings, later.field)
+#define AT(field) offsetof(struct settings, field)
 
 /* clang-format off */
 const struct setting settings_table[] = {
@@ -59,8 +58,8 @@ const struct setting settings_table[] = {
      "false: what we produce must be registered already (millrace schemas register)", false},
     {"batch.max_rows", SETTING_INT, AT(batch_max_rows), "1024", 1, 65536, NULL,
      "rows of an engine batch", false},
-    {"batch.target_p99_ms", SETTING_REAL, LATER(batch_target_p99_ms), "0", 0, 60000, NULL,
-     "batches shrink until 99 of 100 answers take less; 0: off", false},
+    {"batch.target_p99_ms", SETTING_REAL, AT(batch_target_p99_ms), "0", 0, 60000, NULL,
+     "batches shrink until 99 of 100 answers take less, from their records' timestamps to the commit; they grow under a backlog; 0: off", false},
     {"commit.max_rows", SETTING_INT, AT(commit_max_rows), "16384", 1, 1 << 24, NULL,
      "a transaction closes at this many rows", false},
     {"commit.max_bytes", SETTING_INT, AT(commit_max_bytes), "33554432", 1024, 1 << 30, NULL,
@@ -118,13 +117,6 @@ const struct setting settings_table[] = {
     {0},
 };
 /* clang-format on */
-
-/* Read by nothing yet. */
-static bool is_later(const struct setting *row)
-{
-    size_t first = offsetof(struct settings, later);
-    return row->offset >= first && row->offset < first + sizeof(struct settings_later);
-}
 
 static const char *default_path(void)
 {
@@ -285,33 +277,6 @@ void settings_free(struct settings *s)
 {
     setting_free(settings_table, s);
     *s = (struct settings){0};
-}
-
-static char *value_text(const struct setting *row, const struct settings *s)
-{
-    char *text = NULL;
-    size_t size;
-    FILE *f = open_memstream(&text, &size);
-    if (!f)
-        return NULL;
-    setting_print(row, s, true, f);
-    fclose(f);
-    return text;
-}
-
-void settings_warn(const struct settings *s)
-{
-    struct settings fresh = {0};
-    if (setting_defaults(settings_table, &fresh, NULL) == 0)
-        for (const struct setting *row = settings_table; row->key; row++) {
-            char *now = NULL, *then = NULL;
-            if (is_later(row) && (now = value_text(row, s)) && (then = value_text(row, &fresh)) &&
-                strcmp(now, then) != 0)
-                log_event(LOG_WARN, "setting without effect in this version", "key", row->key, NULL);
-            free(now);
-            free(then);
-        }
-    setting_free(settings_table, &fresh);
 }
 
 void settings_print(const struct settings *s, FILE *out)

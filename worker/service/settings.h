@@ -13,12 +13,6 @@ enum unknown_model { UNKNOWN_DEAD_LETTER, UNKNOWN_WAIT };
 enum framing_kind { FRAMING_RAW, FRAMING_CONFLUENT };
 enum non_finite { NON_FINITE_REJECT, NON_FINITE_ACCEPT };
 
-/* Keys that are accepted from the first day but that this version does not act on: settings_warn names those
- * that are set. A key moves from here into struct settings when something reads it. */
-struct settings_later {
-    double batch_target_p99_ms;
-};
-
 struct settings {
     char *worker_slot; /* never empty after settings_load: gethostname() by default */
     char *worker_group;
@@ -34,6 +28,7 @@ struct settings {
     char *registry_ca_file, *registry_cert_file, *registry_key_file;
     bool registry_auto_register;
     int64_t batch_max_rows;
+    double batch_target_p99_ms; /* 0: none */
     int64_t commit_max_rows, commit_max_bytes, commit_max_delay_ms;
     int inference_unknown_model, inference_non_finite;
     struct setting_strings inference_external_prefixes; /* folders: file:///FOLDER or s3://BUCKET/PREFIX */
@@ -49,7 +44,6 @@ struct settings {
     int log_format; /* enum log_format */
     int log_level;  /* enum log_level */
     bool allow_insecure;
-    struct settings_later later;
 };
 
 extern const struct setting settings_table[];
@@ -63,8 +57,6 @@ void settings_free(struct settings *s);
 /* Threads of a role's engine, 0: all cores. With training.cores and both roles in one worker training gets that many and
  * inference the rest, but at least one. */
 int settings_threads(const struct settings *s, unsigned role);
-/* Logs one warning for each key that is set and that this version does not act on. */
-void settings_warn(const struct settings *s);
 /* The effective settings as YAML, secrets masked. */
 void settings_print(const struct settings *s, FILE *out);
 /* config/millrace.yaml: every key with its default under its meaning. */

@@ -19,7 +19,7 @@ void batch_reset(struct batch *b)
     b->offset_count = 0;
     b->tallies = NULL;
     b->tally_count = b->tally_capacity = 0;
-    b->rows = b->bytes = 0;
+    b->rows = b->bytes = b->wait_us = 0;
     b->hurry = false;
 }
 

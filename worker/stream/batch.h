@@ -42,7 +42,9 @@ struct batch {
     int tally_count, tally_capacity;
     struct session_metrics *metrics; /* of the session whose pool it is of; NULL: nobody counts */
     int64_t sealed_us;               /* monotonic */
-    bool hurry;                      /* nothing is left to read: commit without waiting for more */
+    int64_t wait_us;                 /* how long its transaction may wait for more after it was sealed */
+    int64_t committed_us; /* from the last seal to the commit; 0: it was not committed. Stays over a reset */
+    bool hurry;           /* nothing is left to read: commit without waiting for more */
 };
 
 /* Appends an output with room for `header_count` headers (uninitialised, to be filled); NULL: out of memory.

@@ -31,8 +31,7 @@ static const struct pair consuming[] = {
     {"fetch.wait.max.ms", "20"},
     {"fetch.message.max.bytes", "4194304"},
     {"fetch.error.backoff.ms", "50"},
-    {"queued.max.messages.kbytes",
-     "131072"}, /* 2.0.2 looks again only 1 s after the queue was full: it must last */
+    {"queued.max.messages.kbytes", "65536"}, /* what is fetched while it is looked at again: refetch.c */
     {"queued.min.messages", "100000"},
     {"enable.partition.eof", "true"},
     {NULL, NULL},
@@ -120,6 +119,8 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct settings *s, enum clien
     int rc = conf_set_all(conf, common, why);
     if (!rc)
         rc = conf_set_all(conf, consumer ? consuming : producing, why);
+    if (!rc && consumer && rd_kafka_version() >= FETCH_BACKOFF_VERSION)
+        rc = conf_set(conf, "fetch.queue.backoff.ms", "10", why);
     if (!rc && kind == CLIENT_MEMBER)
         rc = conf_set_all(conf, grouped, why);
     for (int i = 0; !rc && i < s->kafka.count; i++)

@@ -9,6 +9,9 @@
 #include "worker/stream/source.h"
 #include "worker/stream/topics.h"
 
+/* The first librdkafka that has fetch.queue.backoff.ms. */
+#define FETCH_BACKOFF_VERSION 0x020200ff
+
 enum client_kind {
     CLIENT_ADMIN,    /* metadata and topic creation; a producer that produces nothing */
     CLIENT_READER,   /* a consumer without a group */

@@ -62,6 +62,7 @@ static int send_offsets(struct session *s, struct transaction *t, struct fail *w
 
 static void settle(struct session *s, struct batch **b, bool committed)
 {
+    (*b)->committed_us = committed ? now_us() - (*b)->sealed_us : 0;
     if (committed) {
         batch_count_up(*b);
         lag_note(s, *b);
@@ -88,7 +89,7 @@ static bool is_over(struct session *s, const struct batch *b)
 static int fill(struct session *s, struct transaction *t, struct batch **carried, struct fail *why)
 {
     const struct settings *set = s->settings;
-    int64_t until_us = t->batches[0]->sealed_us + set->commit_max_delay_ms * 1000;
+    int64_t until_us = t->batches[0]->sealed_us + t->batches[0]->wait_us;
     int rc = 0;
     int most = s->role->batches / 2; /* the other half is for the work thread, so that it goes on meanwhile */
     most = most < 1 ? 1 : most > MOST ? MOST : most;

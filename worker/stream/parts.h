@@ -98,8 +98,10 @@ struct session {
     atomic_uint_fast64_t building, valid;
     atomic_uint_fast64_t handing_over; /* the epoch that a revoke lets the work thread finish; 0: none */
     atomic_bool record_out;            /* the work thread is at a record: it has not come back for another */
+    atomic_bool all_read;              /* the work thread has seen the end of every partition */
     atomic_bool rewind_wanted;
     uint64_t epochs; /* handed out so far; the poller's */
+    int64_t poke_us; /* not before then; the poller's */
     atomic_bool
         cleared; /* nothing but commits since session_clear: the producer is the committer's, else the poller's */
 
@@ -149,6 +151,9 @@ void lag_begin(struct session *s, const struct assignment *a);
 void lag_note(struct session *s, const struct batch *b);
 void lag_tell(struct session *s);
 void lag_close(struct session *s);
+
+/* refetch.c: on the poller's thread, again and again. */
+void refetch_poke(struct session *s);
 
 /* kafka_source.c */
 void kafka_source_open(struct kafka_source *src, struct session *s);

@@ -297,6 +297,7 @@ static void poll_until_end(struct session *s, struct work *w)
             rd_kafka_message_destroy(m);
         }
         assignment_rewind(s);
+        refetch_poke(s);
         lag_tell(s);
     }
 }

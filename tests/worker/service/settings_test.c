@@ -301,45 +301,6 @@ static void test_any_text_is_printed_as_yaml(void **state)
     }
 }
 
-/* Keys that nothing reads yet are named once when they are set, and the defaults are not. */
-static void test_warns_of_keys_without_effect(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *yaml;
-        int warnings;
-        const char *key;
-    } cases[] = {
-        {"", 0, NULL},
-        {"http: {listen: 127.0.0.1:9464}\n", 0, NULL},
-        {"http: {listen: ''}\n", 0, NULL},
-        {"http: {listen: 0.0.0.0:80}\n", 0, NULL},
-        {"canary: {max_psi: 0.5}\nbatch: {target_p99_ms: 5}\n", 1, "batch.target_p99_ms"},
-        {"inference: {external_prefixes: [file:///a]}\n", 0, NULL},
-    };
-    log_open(LOG_TEXT, LOG_WARN);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct settings s;
-        struct fail why;
-        char text[2048] = "";
-        assert_int_equal(load(&s, cases[i].yaml, NULL, &why), 0);
-        FILE *f = tmpfile();
-        assert_non_null(f);
-        int kept = dup(STDERR_FILENO), lines = 0;
-        dup2(fileno(f), STDERR_FILENO);
-        settings_warn(&s);
-        dup2(kept, STDERR_FILENO);
-        close(kept);
-        assert_true(pread(fileno(f), text, sizeof text - 1, 0) >= 0);
-        fclose(f);
-        for (const char *c = text; *c; c++)
-            lines += *c == '\n';
-        assert_int_equal(lines, cases[i].warnings);
-        assert_true(!cases[i].key || strstr(text, cases[i].key));
-        settings_free(&s);
-    }
-}
-
 /* config/millrace.yaml, as the build embedded it, is what `millrace help config --yaml` prints. */
 static void test_reference_is_current(void **state)
 {
@@ -396,7 +357,6 @@ int main(void)
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_reference_is_current),
         cmocka_unit_test(test_any_text_is_printed_as_yaml),
-        cmocka_unit_test(test_warns_of_keys_without_effect),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
