@@ -32,7 +32,7 @@ float *answers(const struct graph *g, const char *backend, const float *x, int r
     return y;
 }
 
-void answers_close(const char *what, const float *a, const float *b, int64_t n, double tolerance)
+void answers_agree(const char *what, const float *a, const float *b, int64_t n, double tolerance)
 {
     double difference = 0, largest = 0;
     for (int64_t i = 0; i < n; i++) {

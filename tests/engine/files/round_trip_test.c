@@ -119,7 +119,7 @@ static void check_network(const char *folder, const char *name)
         int rows = (int)s.in.dim[0];
         snprintf(what, sizeof what, "%s at %d lanes", name, i ? 16 : 1);
         float *a = answers(s.g, "cpu", s.x, rows, max_rows[i]);
-        answers_close(what, a, s.y, shape_size(s.out), 1e-4);
+        answers_agree(what, a, s.y, shape_size(s.out), 1e-4);
         if (!i)
             write_ours(folder, name, back, s.x, a, rows);
         free(a);
@@ -264,7 +264,7 @@ static void fine_tune(const char *folder, const char *name, int steps)
         fail_msg("%s", why.text);
     struct graph *back = answers_through_onnx(tuned);
     float *y = answers(back, "cpu", t.s.x, t.rows, 16);
-    answers_close("  from its file", y, net_output(t.net), shape_size(t.s.out), 1e-4);
+    answers_agree("  from its file", y, net_output(t.net), shape_size(t.s.out), 1e-4);
     check_moved(t.s.g, back);
     free(y);
     graph_free(&back);
