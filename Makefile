@@ -53,15 +53,17 @@ ifneq ($(filter-out $(FREE),$(or $(MAKECMDGOALS),all)),)
 $(error missing packages: $(MISSING). `make setup` installs them)
 endif
 endif
-ifeq ($(CUDA),1)
-$(error CUDA=1: the cuda backend is not part of this version yet; leave CUDA out)
+# The CUDA backend, where nvcc is (gpu/README.md). CUDA=1 makes its absence an error, CUDA=0 leaves it out.
+NVCC := $(if $(or $(filter 0,$(CUDA)),$(filter asan tsan fuzz,$(FLAVOUR))),,$(shell command -v $(or $(wildcard $(CUDA_HOME)/bin/nvcc),nvcc)))
+ifeq ($(CUDA)$(NVCC)$(filter-out release debug,$(FLAVOUR)),1)
+$(error CUDA=1: nvcc not found: install CUDA 12.8 or newer, or set CUDA_HOME)
 endif
 
 .PHONY: all tests clean
-all: $(B)/millrace
+all: $(B)/millrace $(if $(NVCC),$(B)/millrace-cuda.so)
 	@echo "openblas: yes: $$(pkg-config --modversion openblas)"
 	@echo "librdkafka: yes: $$(pkg-config --modversion rdkafka)"
-	@echo "cuda: no: the cuda backend is not part of this version yet; CUDA=1 makes that an error"
+	@echo "cuda: $(if $(NVCC),yes: $$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),no: $(if $(filter 0,$(CUDA)),CUDA=0,nvcc not found); CUDA=1 makes that an error)"
 	@echo "built $(B)/millrace"
 
 # ThreadSanitizer does not know C11's threads, which librdkafka uses.
@@ -91,6 +93,52 @@ bugs: $(patsubst %,$(B)/bugs/%/millrace,$(BUGS))
 WRAPPED := malloc calloc realloc strdup strndup open_memstream posix_memalign asprintf __asprintf_chk
 $(B)/millrace-memory: $(B)/worker/main.o $(B)/tests/memory/wrap.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(WRAPPED)) -o $@ $^ $(LIBS)
+
+# millrace-cuda.so: gpu/, what it takes of engine/, and the runtime's static library, so that a machine needs no more than the
+# driver, cuBLAS and cuDNN. check.o holds the tables of prototypes against NVIDIA's headers, those that are found.
+GPU_SRC  := $(sort $(wildcard gpu/*.c)) engine/fail.c engine/plan.c
+PIC      := $(patsubst %.c,$(B)/pic/%.o,$(GPU_SRC)) $(B)/pic/engine/recorder.o
+CUDA_AT   = $(shell $(NVCC) --dryrun -x cu -c /dev/null 2>&1 | sed -n 's/^\#\$$ TOP=//p')
+NV_HOMES  = $(CUDA_AT) $(CUDA_HOME) $(CUDNN_HOME) $(wildcard $(VIRTUAL_ENV)/lib/python3*/site-packages/nvidia/*)
+NV_HEADERS = $(addprefix -isystem ,$(wildcard $(addsuffix /include,$(NV_HOMES))))
+GPU_CODE := $(foreach a,80 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90
+$(B)/pic/%.o: %.c Makefile | $(patsubst %.proto,$(B)/%.pb-c.h,$(PROTO))
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS) -fPIC -fvisibility=hidden -ffunction-sections -MMD -MP -c -o $@ $<
+$(B)/gpu/check.o: gpu/check.cc Makefile
+	@mkdir -p $(@D)
+	$(call say,CHECK)$(CXX) -std=c++17 -Wall -I. $(NV_HEADERS) -MMD -MP -c -o $@ $<
+$(B)/gpu/kernels.o: gpu/kernels.cu Makefile
+	@mkdir -p $(@D)
+	$(call say,NVCC)$(NVCC) -std=c++17 -O3 -I. $(GPU_CODE) -Xcompiler -fPIC,-Wall,-fvisibility=hidden -MMD -MP -c -o $@ $<
+$(B)/millrace-cuda.so: $(B)/gpu/kernels.o $(B)/gpu/check.o $(PIC)
+	$(call say,LINK)$(NVCC) -shared -cudart static -Xlinker -z,defs,--gc-sections,--exclude-libs,ALL -o $@ $(B)/gpu/kernels.o $(PIC)
+
+# For tests: the same with kernels compiled for the host, over stand-ins of NVIDIA's libraries (tests/gpu/README.md).
+STANDIN  := $(B)/tests/gpu/standin
+SHARED    = $(CC) $(CFLAGS) -fPIC $(filter-out -pie,$(LDFLAGS)) -shared
+$(B)/gpu/kernels-host.o: gpu/kernels.cu Makefile
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) -x c++ -std=c++17 -Wall -Wextra -Werror -I. $(CFLAGS_$(FLAVOUR)) -O2 -fPIC -fno-exceptions -fno-rtti -fvisibility=hidden -MMD -MP -c -o $@ $<
+$(STANDIN)/libstandin.so: $(addprefix tests/gpu/standin/,standin.c streams.c runtime.c standin.h inside.h) $(wildcard gpu/*.h) Makefile
+	@mkdir -p $(@D)
+	$(call say,LINK)$(SHARED) -Wl,-soname,libstandin.so -o $@ $(filter %.c,$^)
+$(STANDIN)/libcublas.so.13 $(STANDIN)/libcudnn.so.9 $(STANDIN)/libnvidia-ml.so.1: $(STANDIN)/lib%: $(STANDIN)/libstandin.so $(wildcard tests/gpu/standin/*.c gpu/*.h)
+	$(call say,LINK)$(SHARED) -Wl,-soname,$(@F) -Wl,-rpath,'$$ORIGIN' -o $@ tests/gpu/standin/$(firstword $(subst ., ,$*)).c $(STANDIN)/libstandin.so
+	@ln -sf libstandin.so $(STANDIN)/libcublasLt.so.13; ln -sf libstandin.so $(STANDIN)/libcudnn_ops.so.9
+$(STANDIN)/millrace-cuda.so: $(B)/gpu/kernels-host.o $(PIC) $(STANDIN)/libstandin.so
+	$(call say,LINK)$(SHARED) -Wl,-z,defs,--gc-sections -Wl,-rpath,'$$ORIGIN' -o $@ $^ -lm -ldl
+# The backend on a device: operations and networks against ref, and whether bits repeat. Without a device: skipped, and counted.
+.PHONY: standin cuda check-gpu
+check-gpu: $(if $(NVCC),$(B)/millrace-cuda.so) $(B)/tests/gpu/optest_test $(B)/tests/gpu/host_test
+	@MILLRACE_PLUGINS=$(CURDIR)/$(B) CHECK_GPU=1 tests/run $(B)/gpu-logs $(filter %_test,$^)
+# What CI holds where there is none: nvcc takes the kernels, the tables of prototypes are CUDA's, the plugin loads and refuses plainly.
+cuda: $(B)/millrace $(B)/millrace-cuda.so $(B)/tests/gpu/plugin_test
+	@REQUIRE_NVCC=1 tests/run $(B)/gpu-logs $(B)/tests/gpu/plugin_test
+standin: $(addprefix $(STANDIN)/,millrace-cuda.so libcublas.so.13 libcudnn.so.9 libnvidia-ml.so.1)
+$(patsubst %.c,$(B)/%,$(filter tests/gpu/%,$(TEST_SRC))): private LIBS += $(STANDIN)/libstandin.so -Wl,-rpath,'$$ORIGIN/standin'
+$(patsubst %.c,$(B)/%,$(filter tests/gpu/%,$(TEST_SRC))): | standin
+
 $(B)/libengine.a: $(ENGINE_OBJ)
 	$(call say,AR)rm -f $@ && ar rcs $@ $^
 $(B)/libworker.a: $(WORKER_OBJ)
@@ -197,7 +245,7 @@ test: setup
 	@$(SUB) test-run
 # What does not build is counted by tests/run. One broker serves all programs that share one.
 test-run:
-	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(B)/millrace-hooks $(B)/millrace-memory $(CHOSEN); \
+	@echo "building $(B)"; $(SUB) -s -k -j$(JOBS) $(B)/millrace $(if $(NVCC),$(B)/millrace-cuda.so) $(B)/millrace-hooks $(B)/millrace-memory $(CHOSEN); \
 	ASAN_OPTIONS="allocator_may_return_null=1 $$ASAN_OPTIONS" \
 	TSAN_OPTIONS="halt_on_error=1 allocator_may_return_null=1 suppressions=$(CURDIR)/tests/tsan/suppressions $$TSAN_OPTIONS" \
 	  JOBS=$(JOBS) tests/run $(B)/test-logs $(CHOSEN)
@@ -221,7 +269,7 @@ lint:
 	@$(SUB) -s -j$(JOBS) $(ENGINE_OBJ) $(WORKER_OBJ)
 	@tests/lint/lint $(B)
 format:
-	clang-format-14 -i $$(git ls-files '*.c' '*.h')
+	clang-format-14 -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cc')
 # Ours beside other engines: tests/bench/engine says what it needs and which variables narrow it.
 .PHONY: bench-engine
 bench-engine:
@@ -231,6 +279,7 @@ size:
 	@tests/lint/size
 install: all
 	install -D -m 755 $(B)/millrace $(DESTDIR)$(prefix)/bin/millrace
+	$(if $(NVCC),install -D -m 644 $(B)/millrace-cuda.so $(DESTDIR)$(prefix)/lib/millrace/millrace-cuda.so)
 	install -d $(DESTDIR)$(prefix)/share/millrace/config $(DESTDIR)$(prefix)/share/millrace/schemas
 	install -m 644 config/* $(DESTDIR)$(prefix)/share/millrace/config
 	install -m 644 schemas/* $(DESTDIR)$(prefix)/share/millrace/schemas
@@ -243,6 +292,7 @@ help:
 	@echo "make demo       everything from nothing: broker, training, scoring, answers checked"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
+	@echo "make check-gpu  the cuda backend on this machine's device; without one it is skipped, with REQUIRE_GPU=1 a failure"
 	@echo "make support    writes the matrix of layers and operators into engine/README.md"
 	@echo "make torture-ci faults against real brokers, small sizes, ten minutes; make torture the full ones; TORTURE_ONLY=\"T1 T4\" runs a part"
 	@echo "make bugs       the programs of make teeth alone: $(B)/bugs/*/millrace"
@@ -250,7 +300,7 @@ help:
 	@echo "make lint       the rules of the house; make format writes the layout; make size prints sizes"
 	@echo "make install    to DESTDIR, prefix ($(prefix))"
 	@echo "make clean      removes $(BUILD_ROOT)"
-	@echo "Variables: FLAVOUR=release|debug|asan|tsan, CC=gcc|clang-14, BUILD_ROOT, JOBS, V=1 shows commands"
+	@echo "Variables: FLAVOUR=release|debug|asan|tsan, CC=gcc|clang-14, BUILD_ROOT, JOBS, V=1 shows commands, CUDA=1 needs nvcc, CUDA=0 leaves the cuda backend out"
 
 clean:
 	rm -rf $(BUILD_ROOT)

@@ -47,12 +47,17 @@ struct backend_ops {
     const char *name;
     size_t element; /* bytes of a number: 4, or 8 in the double build of ref */
     bool host;      /* its memory is the host's float32: nothing to upload */
-    bool joins;     /* conv and dense apply g->fn */
+    bool joins;     /* conv and dense add a residual and apply g->map */
+    bool halves;    /* conv keeps the largest of 2x2 results */
     int shard_rows; /* inference runs all steps on so many rows at a time; 0: on all */
-    int (*open)(struct backend *be, int threads, struct fail *why);
+    int (*open)(struct backend *be, const struct backend_options *o, struct fail *why);
     void (*close)(struct backend *be);
     void *(*alloc)(struct backend *be, size_t elements, struct fail *why); /* zeroed, 64-byte aligned */
     void (*free)(struct backend *be, void *memory);
+    /* Host memory that upload and download need not wait for. NULL: plain memory. */
+    void *(*host_alloc)(struct backend *be, size_t bytes, struct fail *why);
+    void (*host_free)(struct backend *be, void *memory);
+    /* Both may return before they are done where the memory is host_alloc's: it is the backend's until sync. */
     void (*upload)(struct backend *be, void *to, const float *from, int64_t n);
     void (*upload_bytes)(struct backend *be, void *to, const unsigned char *from, int64_t n); /* NULL: host */
     void (*download)(struct backend *be, float *to, const void *from, int64_t n);
@@ -72,8 +77,31 @@ struct backend {
     const struct backend_ops *ops;
     int threads;
     void *context;        /* the backend's own */
-    char text[192];       /* for logs */
+    void *plugin;         /* the library that ops come from; NULL: this program */
+    char text[512];       /* for logs */
     char arithmetic[128]; /* what decides bits: libraries, instruction set; part of a plan's digest */
 };
+
+/* ---- plugins: a backend in a library of its own, made from the same sources ---- */
+
+/* Differs between sources whose structures differ. */
+static inline uint64_t backend_abi(void)
+{
+    const size_t sizes[] = {sizeof(struct backend_ops),
+                            sizeof(struct backend),
+                            sizeof(struct call),
+                            sizeof(struct geometry),
+                            OPS,
+                            MAP_FNS,
+                            sizeof(struct fail)};
+    uint64_t abi = 1;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        abi = abi * 1000003 + sizes[i];
+    return abi;
+}
+
+/* What such a library has under the name BACKEND_ENTRY. NULL: made from other sources. */
+#define BACKEND_ENTRY "millrace_backend"
+typedef const struct backend_ops *backend_entry(uint64_t abi);
 
 #endif

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "engine/everywhere.h"
 #include "engine/op.h"
 
 #ifdef FORMULA_DOUBLE
@@ -28,11 +29,7 @@ typedef float real;
 #define FORMULA_SQRT  sqrtf
 #endif
 
-#ifdef __CUDACC__
-#define FORMULA static __host__ __device__ inline
-#else
-#define FORMULA static inline
-#endif
+#define FORMULA EVERYWHERE
 
 /* NaN stays NaN, as in PyTorch. */
 FORMULA real formula_relu(real x)
@@ -130,6 +127,25 @@ FORMULA real formula_silu_slope(real x)
 {
     real s = formula_sigmoid(x);
     return s + x * s * (1 - s);
+}
+
+/* What map_slope (op.h) says. */
+FORMULA enum map_slope formula_slope(const struct map *map)
+{
+    switch (map->fn) {
+    case MAP_HARD_SWISH:
+    case MAP_GELU:
+    case MAP_GELU_TANH:
+    case MAP_SILU:
+    case MAP_LOG:
+    case MAP_ABS:
+        return SLOPE_OF_X;
+    case MAP_LEAKY_RELU:
+    case MAP_ELU: /* with a negative alpha both sides of 0 have results of one sign */
+        return map->a >= 0 ? SLOPE_OF_Y : SLOPE_OF_X;
+    default:
+        return SLOPE_OF_Y;
+    }
 }
 
 /* dx from dy and x, for functions whose slope y does not tell (map_slope, op.h). */
@@ -251,6 +267,25 @@ FORMULA int formula_pool_divisor(const struct window *win, int p, int q)
         return formula_span(h, h + win->R, -win->pad_top, win->H + win->pad_bottom) *
                formula_span(w, w + win->S, -win->pad_left, win->W + win->pad_right);
     return formula_span(h, h + win->R, 0, win->H) * formula_span(w, w + win->S, 0, win->W);
+}
+
+/* A step of splitmix64 (https://prng.di.unimi.it/splitmix64.c), and the hash of four numbers (rng.h) by it. */
+FORMULA uint64_t formula_splitmix(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+FORMULA uint64_t formula_hash(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    uint64_t in[4] = {a, b, c, d}, h = 0;
+    for (int i = 0; i < 4; i++) {
+        h ^= in[i];
+        h = formula_splitmix(&h);
+    }
+    return h;
 }
 
 /* Is an element kept? `hash` is rng_hash(seed, step, layer, row << 32 | element). */

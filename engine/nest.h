@@ -6,6 +6,7 @@
 #ifndef ENGINE_NEST_H
 #define ENGINE_NEST_H
 
+#include "engine/everywhere.h"
 #include "engine/tensor.h"
 
 enum { NEST_DIMS = SHAPE_DIMS + 1, NEST_INPUTS = 3 };
@@ -73,7 +74,7 @@ static inline void nest_seek(const struct nest *n, int from, int to, int64_t i, 
 }
 
 /* Indices of the dimensions from..to-1. */
-static inline int64_t nest_count(const struct nest *n, int from, int to)
+EVERYWHERE int64_t nest_count(const struct nest *n, int from, int to)
 {
     int64_t count = 1;
     for (int d = from; d < to; d++)

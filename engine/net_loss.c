@@ -99,6 +99,8 @@ void net_loss_run(struct net *net, const struct loss_type *loss, int rows, bool 
                      .row = net->output_size,
                      .rows = rows};
     net->be->ops->run(net->be, loss->op, &c, net->memory.scratch);
+    if (net->be->ops->element == sizeof *net->sums) /* the double build: not through float */
+        net_download(net, net->sums, net->device_sums, (int64_t)rows * LOSS_SUMS);
 }
 
 static void add_row(struct loss_sum *sum, double loss, double weight, double correct, double counted)
@@ -109,16 +111,15 @@ static void add_row(struct loss_sum *sum, double loss, double weight, double cor
     sum->counted += counted > 0;
 }
 
-/* Adds the rows' sums in their order, in double. */
+/* Adds the rows' sums in their order, in double. For when the backend has been waited for. */
 void net_loss_add(struct net *net, int rows, struct loss_sum *sum)
 {
-    if (net->be->ops->element == sizeof(double)) { /* the double build: not through float */
+    if (net->be->ops->element == sizeof(double)) {
         const double *s = net->device_sums;
         for (int i = 0; i < rows; i++, s += LOSS_SUMS)
             add_row(sum, s[0], s[1], s[2], s[3]);
         return;
     }
-    net_download(net, net->sums, net->device_sums, (int64_t)rows * LOSS_SUMS);
     const float *s = net->sums;
     for (int i = 0; i < rows; i++, s += LOSS_SUMS)
         add_row(sum, (double)s[0], (double)s[1], (double)s[2], (double)s[3]);

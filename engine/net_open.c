@@ -209,7 +209,7 @@ static int try_plan(struct net *net, struct plan *plan, int lanes, bool training
     int shard = training ? 0 : net->be->ops->shard_rows, most = (net->o.max_rows + lanes - 1) / lanes * lanes;
     plan->rows = shard && shard < most ? shard : most;
     plan_choose(plan, net->be);
-    if (net->be->ops->joins)
+    if (net->be->ops->halves)
         plan_join_pools(plan);
     if (net->be->ops->joins && !training && lanes > 1)
         plan_join_inverted(plan);
@@ -245,17 +245,28 @@ static size_t larger(size_t a, size_t b)
 
 static int alloc(struct net *net, void **out, size_t elements, struct fail *why)
 {
-    return (*out = net->be->ops->alloc(net->be, elements, why)) ? 0 : -E_MEMORY;
+    return (*out = net->be->ops->alloc(net->be, elements, why)) ? 0 : -(int)why->code;
 }
 
 /* Host memory that is also the backend's, or a host copy of it. */
+static int alloc_host_bytes(struct net *net, void **host, void *device, size_t bytes, struct fail *why)
+{
+    const struct backend_ops *ops = net->be->ops;
+    if (ops->host)
+        *host = device;
+    else if (ops->host_alloc)
+        return (*host = ops->host_alloc(net->be, bytes, why)) ? 0 : -(int)why->code;
+    else if (!(*host = calloc(bytes + 1, 1)))
+        return fail(why, E_MEMORY, "no memory for %zu bytes of a batch", bytes);
+    return 0;
+}
+
 static int alloc_host(struct net *net, float **host, void *device, int64_t floats, struct fail *why)
 {
-    if (net->be->ops->host)
-        *host = device;
-    else if (!(*host = calloc((size_t)floats + 1, sizeof **host)))
-        return fail(why, E_MEMORY, "no memory for %lld values", (long long)floats);
-    return 0;
+    void *memory = NULL;
+    int rc = alloc_host_bytes(net, &memory, device, (size_t)floats * sizeof **host, why);
+    *host = memory;
+    return rc;
 }
 
 /* One piece of activations and scratch for each thread where inference goes by shards; training uses the
@@ -290,8 +301,10 @@ static int open_input(struct net *net, struct fail *why)
     if (!net->o.bytes)
         return alloc_host(net, &net->input, store[STORE_INPUT], values, why);
     net->be->ops->upload(net->be, store[STORE_TABLE], net->o.bytes->table[0], table_size(net->o.bytes));
-    net->bytes = net->be->ops->host ? store[STORE_BYTES] : calloc((size_t)values, 1);
-    return net->bytes ? 0 : fail(why, E_MEMORY, "no memory for %lld bytes of input", (long long)values);
+    void *bytes = NULL;
+    int rc = alloc_host_bytes(net, &bytes, store[STORE_BYTES], (size_t)values, why);
+    net->bytes = bytes;
+    return rc;
 }
 
 static int alloc_memory(struct net *net, struct fail *why)
@@ -399,15 +412,13 @@ void net_close(struct net **netp)
     if (!net)
         return;
     const struct backend_ops *ops = net->be->ops;
-    if (!ops->host) {
-        free(net->input);
-        free(net->bytes);
-        free(net->output);
-        free(net->targets);
-        free(net->sums);
-        free(net->choice);
-        free(net->dinput);
-    }
+    void *const copies[] = {net->input, net->bytes,  net->output, net->targets,
+                            net->sums,  net->choice, net->dinput};
+    for (size_t i = 0; !ops->host && i < sizeof copies / sizeof *copies; i++)
+        if (ops->host_free)
+            ops->host_free(net->be, copies[i]);
+        else
+            free(copies[i]);
     for (int i = 0; i < STORES; i++)
         ops->free(net->be, net->memory.store[i]);
     ops->free(net->be, net->memory.scratch);

@@ -5,7 +5,8 @@
 #include "engine/net_inside.h"
 
 /* Norm of the gradient sums: slices of fixed size, added in their order, in double. */
-static double gradient_norm(struct net *net, struct optimizer *opt, const struct geometry *g)
+static int gradient_norm(struct net *net, struct optimizer *opt, const struct geometry *g, double *norm,
+                         struct fail *why)
 {
     const struct backend_ops *ops = net->be->ops;
     struct call c = {.out = {opt->device_squares},
@@ -16,15 +17,23 @@ static double gradient_norm(struct net *net, struct optimizer *opt, const struct
     double sum = 0;
     ops->run(net->be, OP_SQUARES, &c, net->memory.scratch);
     ops->download(net->be, opt->squares, opt->device_squares, opt->slices);
+    int rc = net_sync(net, why);
+    if (rc)
+        return rc;
     for (int64_t i = 0; i < opt->slices; i++)
         sum += (double)opt->squares[i];
-    return sqrt(sum);
+    *norm = sqrt(sum);
+    return 0;
 }
 
 /* As torch.nn.utils.clip_grad_norm_: scaled by clip / (norm + 1e-6) where that is below 1. */
 static int clip(struct net *net, struct optimizer *opt, struct geometry *g, struct fail *why)
 {
-    double norm = gradient_norm(net, opt, g) * g->update.scale;
+    double norm;
+    int rc = gradient_norm(net, opt, g, &norm, why);
+    if (rc)
+        return rc;
+    norm *= g->update.scale;
     if (!isfinite(norm))
         return fail(why, E_JOB,
                     "the gradient's norm is %g: it cannot be clipped; lower the learning rate or look at the "

@@ -188,6 +188,12 @@ struct update {
     bool nesterov, centered;
 };
 
+/* The input as UINT8: a row is [channels][plane] bytes. */
+struct byte_rows {
+    int64_t channels, plane;
+    bool one; /* table is [256], for every channel; else [channels][256] */
+};
+
 /* What an operation needs to know beside its tensors. */
 struct geometry {
     union {
@@ -201,10 +207,7 @@ struct geometry {
             int64_t classes, inner; /* a row is [any][classes][inner] */
             bool log;               /* the logarithm of softmax */
         } softmax;
-        struct byte_rows {
-            int64_t channels, plane; /* a row is [channels][plane] bytes */
-            bool one;                /* table is [256], for every channel; else [channels][256] */
-        } bytes;                     /* always assigned */
+        struct byte_rows bytes; /* always assigned */
         struct {
             int64_t outputs; /* `choice` is [rows]: an output's index, or -1: the largest */
         } pick;

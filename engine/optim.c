@@ -110,11 +110,10 @@ static int count_moments(const struct optim_type *type, const struct optim_setti
     return type->moments + (s->momentum > 0) + s->centered;
 }
 
+/* Sums that squares (op.h) gives. */
 static size_t slices(const struct net *net)
 {
-    struct geometry g = {.update = {.count = (int64_t)net->elements[STORE_PARAM]}};
-    struct call c = {.g = &g};
-    return (size_t)net->be->ops->kernels[OP_SQUARES].items(&c);
+    return (net->elements[STORE_PARAM] + UPDATE_SLICE - 1) / UPDATE_SLICE;
 }
 
 /* The arena of moments and what clipping sums into. */

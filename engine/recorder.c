@@ -2,6 +2,7 @@
  * recorder_nest.c. */
 #include <stdlib.h>
 
+#include "engine/formula.h"
 #include "engine/plan.h"
 
 const char *op_name(enum op op)
@@ -184,14 +185,7 @@ void record_batchnorm_back(struct recorder *r, struct value dx, const struct val
 
 enum map_slope map_slope(const struct map *map)
 {
-    static const enum map_slope slopes[MAP_FNS] = {
-        [MAP_HARD_SWISH] = SLOPE_OF_X, [MAP_GELU] = SLOPE_OF_X, [MAP_GELU_TANH] = SLOPE_OF_X,
-        [MAP_SILU] = SLOPE_OF_X,       [MAP_LOG] = SLOPE_OF_X,  [MAP_ABS] = SLOPE_OF_X,
-    };
-    /* With a negative alpha both sides of 0 have results of one sign. */
-    if ((map->fn == MAP_LEAKY_RELU || map->fn == MAP_ELU) && !(map->a >= 0))
-        return SLOPE_OF_X;
-    return slopes[map->fn];
+    return formula_slope(map);
 }
 
 void record_map(struct recorder *r, struct value y, struct value x, const struct map *map)

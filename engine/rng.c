@@ -3,19 +3,13 @@
 
 #include <math.h>
 
-static uint64_t splitmix(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
+#include "engine/formula.h"
 
 struct rng rng_seed(uint64_t seed)
 {
     struct rng r;
     for (int i = 0; i < 4; i++)
-        r.s[i] = splitmix(&seed);
+        r.s[i] = formula_splitmix(&seed);
     return r;
 }
 
@@ -71,10 +65,5 @@ void rng_shuffle(struct rng *r, uint32_t *index, uint32_t n)
 
 uint64_t rng_hash(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    uint64_t in[4] = {a, b, c, d}, h = 0;
-    for (int i = 0; i < 4; i++) {
-        h ^= in[i];
-        h = splitmix(&h);
-    }
-    return h;
+    return formula_hash(a, b, c, d);
 }

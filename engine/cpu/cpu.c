@@ -73,13 +73,13 @@ static int usable_cores(void)
     return n < 1 ? 1 : n;
 }
 
-static int cpu_open(struct backend *be, int threads, struct fail *why)
+static int cpu_open(struct backend *be, const struct backend_options *o, struct fail *why)
 {
     struct cpu *cpu = calloc(1, sizeof *cpu);
     const char *set;
     if (!cpu)
         return fail(why, E_MEMORY, "no memory for a backend");
-    be->threads = threads ? threads : usable_cores();
+    be->threads = o->threads ? o->threads : usable_cores();
     openblas_set_num_threads(1); /* the pool splits the work */
     const char *config = openblas_get_config();
     int version = (int)strcspn(config, " "); /* "OpenBLAS 0.3.21 DYNAMIC_ARCH ..." */
@@ -290,6 +290,7 @@ const struct backend_ops cpu_backend = {
     .element = sizeof(float),
     .host = true,
     .joins = true,
+    .halves = true,
     .shard_rows = SHARD_ROWS,
     .open = cpu_open,
     .close = cpu_close,
@@ -310,6 +311,7 @@ const struct backend_ops cpu1_backend = {
     .element = sizeof(float),
     .host = true,
     .joins = true,
+    .halves = true,
     .shard_rows = SHARD_ROWS,
     .open = cpu_open,
     .close = cpu_close,

@@ -9,47 +9,8 @@
 #include "engine/ref/lrn.h"
 #include "engine/ref/nests.h"
 #include "engine/ref/updates.h"
+#include "engine/ref/windows.h"
 #include "engine/rng.h"
-
-static void put(real *at, double v, bool add)
-{
-    *at = (real)(add ? (double)*at + v : v);
-}
-
-static const real *at4(const real *x, const struct window *win, int64_t n, int c, int h, int w)
-{
-    if (h < 0 || h >= win->H || w < 0 || w >= win->W)
-        return NULL; /* padding */
-    return x + ((n * win->C + c) * win->H + h) * win->W + w;
-}
-
-/* Padding is zeros, which multiply: a NaN or infinite weight over them gives NaN, as in PyTorch.
- * y[n][k][p][q] = f(b[k] + sum over c, r, s of w[k][c][r][s] x[n][c0 + c][h][w] [+ residual]), c0 the group's first */
-static double conv_at(const struct window *win, const real *x, const real *w, int64_t n, int k, int p, int q)
-{
-    int per_group = win->C / win->groups, first = k / (win->K / win->groups) * per_group;
-    double sum = 0;
-    for (int c = 0; c < per_group; c++)
-        for (int r = 0; r < win->R; r++)
-            for (int s = 0; s < win->S; s++) {
-                const real *at =
-                    at4(x, win, n, first + c, p * win->stride_h - win->pad_top + r * win->dilation_h,
-                        q * win->stride_w - win->pad_left + s * win->dilation_w);
-                sum += (double)w[((k * per_group + c) * win->R + r) * win->S + s] * (at ? (double)*at : 0);
-            }
-    return sum;
-}
-
-/* The same with what is added before f, of all results. */
-static double conv_result(const struct call *c, int64_t n, int k, int p, int q)
-{
-    const struct window *win = &c->g->window;
-    const real *b = c->in[2], *residual = c->in[3];
-    double sum = conv_at(win, c->in[0], c->in[1], n, k, p, q) + (b ? (double)b[k] : 0);
-    if (residual)
-        sum += (double)residual[((n * win->K + k) * win->P + p) * win->Q + q];
-    return (double)formula_map(&c->g->map, (real)sum);
-}
 
 static double conv_largest(const struct call *c, int64_t n, int k, int p, int q)
 {
@@ -238,22 +199,6 @@ static void ref_dense_dw(const struct call *c, int64_t begin, int64_t end, void 
     }
 }
 
-/* Index in a channel of the largest value that window (p, q) sees, PyTorch's rule for equals and NaN. */
-static int64_t largest(const struct window *win, const real *x, int p, int q)
-{
-    int64_t best = -1;
-    for (int r = 0; r < win->R; r++)
-        for (int s = 0; s < win->S; s++) {
-            int h = p * win->stride_h - win->pad_top + r, w = q * win->stride_w - win->pad_left + s;
-            int64_t i = (int64_t)h * win->W + w;
-            if (h < 0 || h >= win->H || w < 0 || w >= win->W)
-                continue;
-            if (best < 0 || formula_max_takes(x[i], x[best]))
-                best = i;
-        }
-    return best;
-}
-
 /* y[n][c][p][q] = max over the window of x[n][c] */
 static void ref_maxpool(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
@@ -362,19 +307,6 @@ static void ref_relayout(const struct call *c, int64_t begin, int64_t end, void 
     ref_copy(c, begin, end, scratch);
 }
 
-/* y = table[channel][x], x being bytes */
-static void ref_bytes(const struct call *c, int64_t begin, int64_t end, void *scratch)
-{
-    const struct byte_rows *g = &c->g->bytes;
-    const unsigned char *x = c->in[0];
-    const real *table = c->in[1];
-    (void)scratch;
-    for (int64_t i = begin * c->row; i < end * c->row; i++) {
-        int64_t channel = g->one ? 0 : i % c->row / g->plane;
-        put((real *)c->out[0] + i, (double)table[channel * 256 + x[i]], c->add);
-    }
-}
-
 /* y = keep x / (1 - rate) */
 static void ref_dropout(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
@@ -434,6 +366,47 @@ static void ref_softmax_back(const struct call *c, int64_t begin, int64_t end, v
 }
 
 #include "engine/ref/norm.h"
+
+/* What windows.h, lrn.h and nests.h define for an element i of row n. */
+#define BY_ROWS(name, count)                                                                \
+    static void ref_##name(const struct call *c, int64_t begin, int64_t end, void *scratch) \
+    {                                                                                       \
+        int64_t each = count;                                                               \
+        (void)scratch;                                                                      \
+        for (int64_t n = begin; n < end; n++)                                               \
+            for (int64_t i = 0; i < each; i++)                                              \
+                name##_at(c, n, i);                                                         \
+    }
+
+BY_ROWS(bytes, c->row)
+BY_ROWS(lrn, c->row)
+BY_ROWS(lrn_back, c->row)
+BY_ROWS(zip, kept_of(&c->g->zip.nest))
+BY_ROWS(zip_back, kept_of(&c->g->zip.nest))
+BY_ROWS(reduce, kept_of(&c->g->reduce.nest))
+BY_ROWS(reduce_back, kept_of(&c->g->reduce.nest))
+BY_ROWS(view_fill, c->row)
+BY_ROWS(view_nest, kept_of(&c->g->view.nest))
+
+static void ref_view(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    if (view_fills(c))
+        ref_view_fill(c, begin, end, scratch);
+    ref_view_nest(c, begin, end, scratch);
+}
+
+static void ref_zip_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
+{
+    (void)begin;
+    (void)end;
+    (void)scratch;
+    for (int64_t i = 0; i < kept_of(&c->g->zip.nest); i++) {
+        double sum = 0;
+        for (int64_t n = 0; n < c->rows; n++)
+            sum += zip_slope(c, n, i);
+        zip_dw_put(c, i, sum);
+    }
+}
 
 static const struct kernel ref_kernels[OPS] = {
     [OP_CONV] = {ref_conv, NULL, NULL},

@@ -5,16 +5,16 @@
 #include "engine/formula.h"
 
 /* Element j of row n's target: given, or made of a label: one-hot, or for one output the label's value. */
-static double target_at(const struct call *c, int64_t n, int64_t j)
+EVERYWHERE double target_at(const struct call *c, int64_t n, int64_t j)
 {
-    const real *t = c->in[1];
+    const real *t = (const real *)c->in[1];
     if (!c->g->loss.labels)
         return (double)t[n * c->g->loss.outputs + j];
     return c->g->loss.outputs == 1 ? (double)t[n] : (double)t[n] == (double)j;
 }
 
 /* Index of the largest, the lowest of equals. */
-static int64_t largest_output(const real *x, int64_t k)
+EVERYWHERE int64_t largest_output(const real *x, int64_t k)
 {
     int64_t best = 0;
     for (int64_t j = 1; j < k; j++)
@@ -22,7 +22,7 @@ static int64_t largest_output(const real *x, int64_t k)
     return best;
 }
 
-static int64_t largest_target(const struct call *c, int64_t n)
+EVERYWHERE int64_t largest_target(const struct call *c, int64_t n)
 {
     int64_t best = 0;
     for (int64_t j = 1; j < c->g->loss.outputs; j++)
@@ -31,7 +31,7 @@ static int64_t largest_target(const struct call *c, int64_t n)
 }
 
 /* A row's loss, weight, whether its answer is right (net.h), and that it counted. */
-static void put_sums(const struct call *c, int64_t n, double loss, double weight)
+EVERYWHERE void put_sums(const struct call *c, int64_t n, double loss, double weight)
 {
     int64_t k = c->g->loss.outputs;
     const real *x = (const real *)c->in[0] + n * k;
@@ -44,14 +44,14 @@ static void put_sums(const struct call *c, int64_t n, double loss, double weight
     sums[3] = 1;
 }
 
-static void put_gradient(const struct call *c, int64_t n, int64_t j, double v)
+EVERYWHERE void put_gradient(const struct call *c, int64_t n, int64_t j, double v)
 {
     if (c->out[0])
         ((real *)c->out[0])[n * c->g->loss.outputs + j] = (real)v;
 }
 
 /* A row whose label says that it does not count: no loss, no weight, no gradient. */
-static bool leave_out(const struct call *c, int64_t n)
+EVERYWHERE bool leave_out(const struct call *c, int64_t n)
 {
     real *sums = (real *)c->out[1] + n * LOSS_SUMS;
     if (!c->g->loss.ignores || !c->g->loss.labels ||
@@ -65,13 +65,13 @@ static bool leave_out(const struct call *c, int64_t n)
 }
 
 /* Weight of class (cross entropy) or of the positive targets of output (log loss) j. */
-static double weight_at(const struct call *c, int64_t j)
+EVERYWHERE double weight_at(const struct call *c, int64_t j)
 {
     return c->in[2] ? (double)((const real *)c->in[2])[j] : 1;
 }
 
 /* q[j] = v[j] ((1 - s) t[j] + s / K): the target, smoothed by s, times its class's weight v. */
-static double smoothed_at(const struct call *c, int64_t n, int64_t j)
+EVERYWHERE double smoothed_at(const struct call *c, int64_t n, int64_t j)
 {
     double s = c->g->loss.smoothing;
     return weight_at(c, j) * ((1 - s) * target_at(c, n, j) + s / (double)c->g->loss.outputs);
@@ -79,7 +79,7 @@ static double smoothed_at(const struct call *c, int64_t n, int64_t j)
 
 /* loss = sum over j of q[j] (log sum over k of e^x[k] - x[j]);  dx[j] = softmax(x)[j] sum of q - q[j].
  * Weight: of the label's class; with targets 1. As torch.nn.CrossEntropyLoss. */
-static void loss_cross_entropy(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void loss_cross_entropy(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t k = c->g->loss.outputs;
     (void)scratch;
@@ -107,7 +107,7 @@ static void loss_cross_entropy(const struct call *c, int64_t begin, int64_t end,
 }
 
 /* loss = sum over j of (x[j] - t[j])^2;  dx[j] = 2 (x[j] - t[j]). Weight: the number of outputs. */
-static void loss_mse(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void loss_mse(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t k = c->g->loss.outputs;
     (void)scratch;
@@ -124,7 +124,7 @@ static void loss_mse(const struct call *c, int64_t begin, int64_t end, void *scr
 
 /* loss = sum over j of the binary cross entropy of logit x[j] (formula.h), positive targets weighing v[j].
  * Weight: the number of outputs. As torch.nn.BCEWithLogitsLoss(pos_weight=v). */
-static void loss_log_loss(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void loss_log_loss(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t k = c->g->loss.outputs;
     (void)scratch;
@@ -141,12 +141,12 @@ static void loss_log_loss(const struct call *c, int64_t begin, int64_t end, void
 }
 
 /* dx[j] = 1 for the chosen output, else 0. Not a loss, but what takes its place where a net explains. */
-static void loss_pick(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void loss_pick(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
     int64_t k = c->g->pick.outputs;
     (void)scratch;
     for (int64_t n = begin; n < end; n++) {
-        const real *y = (const real *)c->in[0] + n * k, *choice = c->in[1];
+        const real *y = (const real *)c->in[0] + n * k, *choice = (const real *)c->in[1];
         real *dx = (real *)c->out[0] + n * k;
         int64_t chosen = choice[n] < 0 ? largest_output(y, k) : (int64_t)choice[n];
         for (int64_t j = 0; j < k; j++)

@@ -4,9 +4,9 @@
 
 #include "engine/plan.h"
 
-static int ref_open(struct backend *be, int threads, struct fail *why)
+static int ref_open(struct backend *be, const struct backend_options *o, struct fail *why)
 {
-    (void)threads;
+    (void)o;
     (void)why;
     be->threads = 1;
     snprintf(be->text, sizeof be->text, "%s: naive loops, 1 thread", be->ops->name);

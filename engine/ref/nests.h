@@ -1,11 +1,10 @@
 /* The operations over loop nests (nest.h), as the loops that define them; sums in double. Included by kernels.h.
  * A dimension's letter is not known here: i runs over what is kept, j over what is summed. */
-#include "engine/formula.h"
-
-static void put(real *at, double v, bool add);
+#include "engine/ref/windows.h"
 
 /* Element (i, j) of row n of an operand. */
-static int64_t nest_at(const struct nest *nest, const struct nest_operand *o, int64_t n, int64_t i, int64_t j)
+EVERYWHERE int64_t nest_at(const struct nest *nest, const struct nest_operand *o, int64_t n, int64_t i,
+                           int64_t j)
 {
     int64_t at = n * o->row + o->at;
     for (int d = nest->rank - 1; d >= nest->kept; j /= nest->dim[d--])
@@ -15,37 +14,34 @@ static int64_t nest_at(const struct nest *nest, const struct nest_operand *o, in
     return at;
 }
 
-static double nest_in(const struct call *c, const struct nest *nest, int k, int64_t n, int64_t i, int64_t j)
+EVERYWHERE double nest_in(const struct call *c, const struct nest *nest, int k, int64_t n, int64_t i,
+                          int64_t j)
 {
-    const real *x = c->in[k];
+    const real *x = (const real *)c->in[k];
     return x ? (double)x[nest_at(nest, &nest->in[k], n, i, j)] : 0;
 }
 
-static int64_t kept_of(const struct nest *nest)
+EVERYWHERE int64_t kept_of(const struct nest *nest)
 {
     return nest_count(nest, 0, nest->kept);
 }
 
-static int64_t summed_of(const struct nest *nest)
+EVERYWHERE int64_t summed_of(const struct nest *nest)
 {
     return nest_count(nest, nest->kept, nest->rank);
 }
 
 /* y[i] = f(a[i], b[i]) */
-static void ref_zip(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void zip_at(const struct call *c, int64_t n, int64_t i)
 {
     const struct zip *z = &c->g->zip;
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++)
-        for (int64_t i = 0; i < kept_of(&z->nest); i++) {
-            real a = (real)nest_in(c, &z->nest, 0, n, i, 0), b = (real)nest_in(c, &z->nest, 1, n, i, 0);
-            put((real *)c->out[0] + nest_at(&z->nest, &z->nest.out, n, i, 0),
-                (double)formula_zip(z->fn, a, b), c->add);
-        }
+    real a = (real)nest_in(c, &z->nest, 0, n, i, 0), b = (real)nest_in(c, &z->nest, 1, n, i, 0);
+    put((real *)c->out[0] + nest_at(&z->nest, &z->nest.out, n, i, 0), (double)formula_zip(z->fn, a, b),
+        c->add);
 }
 
 /* sum over j of dy f'(a, b) for row n, element i of the operand */
-static double zip_slope(const struct call *c, int64_t n, int64_t i)
+EVERYWHERE double zip_slope(const struct call *c, int64_t n, int64_t i)
 {
     const struct zip *z = &c->g->zip;
     double sum = 0;
@@ -57,47 +53,42 @@ static double zip_slope(const struct call *c, int64_t n, int64_t i)
 }
 
 /* d[n][i] = sum over j of dy f' */
-static void ref_zip_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void zip_back_at(const struct call *c, int64_t n, int64_t i)
 {
     const struct nest *nest = &c->g->zip.nest;
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++)
-        for (int64_t i = 0; i < kept_of(nest); i++)
-            put((real *)c->out[0] + nest_at(nest, &nest->out, n, i, 0), zip_slope(c, n, i), c->add);
+    put((real *)c->out[0] + nest_at(nest, &nest->out, n, i, 0), zip_slope(c, n, i), c->add);
 }
 
-/* d[i] += sum over n, j of dy f' */
-static void ref_zip_dw(const struct call *c, int64_t begin, int64_t end, void *scratch)
+/* d[i] += the sum over n, j of dy f' */
+EVERYWHERE void zip_dw_put(const struct call *c, int64_t i, double sum)
 {
     const struct nest *nest = &c->g->zip.nest;
-    (void)begin;
-    (void)end;
-    (void)scratch;
-    for (int64_t i = 0; i < kept_of(nest); i++) {
-        double sum = 0;
-        for (int64_t n = 0; n < c->rows; n++)
-            sum += zip_slope(c, n, i);
-        put((real *)c->out[0] + nest_at(nest, &nest->out, 0, i, 0), sum, true);
-    }
+    put((real *)c->out[0] + nest_at(nest, &nest->out, 0, i, 0), sum, true);
 }
 
-/* y[i] = scale x[i]; what y's row has beside: view_cover */
-static void ref_view(const struct call *c, int64_t begin, int64_t end, void *scratch)
+/* What row n has beside what the nest writes: view_cover. */
+EVERYWHERE bool view_fills(const struct call *c)
 {
     const struct view *v = &c->g->view;
-    bool fill = !c->add && (v->cover == VIEW_FILL || v->cover == VIEW_SUM);
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++) {
-        for (int64_t i = 0; fill && i < c->row; i++)
-            ((real *)c->out[0])[n * c->row + i] = v->cover == VIEW_SUM ? 0 : (real)v->fill;
-        for (int64_t i = 0; i < kept_of(&v->nest); i++)
-            put((real *)c->out[0] + nest_at(&v->nest, &v->nest.out, n, i, 0),
-                (double)v->scale * nest_in(c, &v->nest, 0, n, i, 0), c->add || v->cover == VIEW_SUM);
-    }
+    return !c->add && (v->cover == VIEW_FILL || v->cover == VIEW_SUM);
+}
+
+EVERYWHERE void view_fill_at(const struct call *c, int64_t n, int64_t i)
+{
+    const struct view *v = &c->g->view;
+    ((real *)c->out[0])[n * c->row + i] = v->cover == VIEW_SUM ? 0 : (real)v->fill;
+}
+
+/* y[i] = scale x[i] */
+EVERYWHERE void view_nest_at(const struct call *c, int64_t n, int64_t i)
+{
+    const struct view *v = &c->g->view;
+    put((real *)c->out[0] + nest_at(&v->nest, &v->nest.out, n, i, 0),
+        (double)v->scale * nest_in(c, &v->nest, 0, n, i, 0), c->add || v->cover == VIEW_SUM);
 }
 
 /* The j of the greatest (least) in[k][i, j]. */
-static int64_t reduce_chosen(const struct call *c, int k, int64_t n, int64_t i)
+EVERYWHERE int64_t reduce_chosen(const struct call *c, int k, int64_t n, int64_t i)
 {
     const struct reduce *r = &c->g->reduce;
     int64_t best = 0;
@@ -109,34 +100,27 @@ static int64_t reduce_chosen(const struct call *c, int k, int64_t n, int64_t i)
 }
 
 /* y[i] = scale * sum over j of x[i, j], or the greatest or least, or its j */
-static void ref_reduce(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void reduce_at(const struct call *c, int64_t n, int64_t i)
 {
     const struct reduce *r = &c->g->reduce;
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++)
-        for (int64_t i = 0; i < kept_of(&r->nest); i++) {
-            int64_t j = reduce_chosen(c, 0, n, i);
-            double y = r->fn >= REDUCE_ARGMAX ? (double)j : nest_in(c, &r->nest, 0, n, i, j);
-            if (r->fn == REDUCE_SUM) {
-                y = 0;
-                for (j = 0; j < summed_of(&r->nest); j++)
-                    y += nest_in(c, &r->nest, 0, n, i, j);
-                y *= (double)r->scale;
-            }
-            put((real *)c->out[0] + nest_at(&r->nest, &r->nest.out, n, i, 0), y, c->add);
-        }
+    double y = 0;
+    if (r->fn == REDUCE_SUM) {
+        for (int64_t j = 0; j < summed_of(&r->nest); j++)
+            y += nest_in(c, &r->nest, 0, n, i, j);
+        y *= (double)r->scale;
+    } else {
+        int64_t j = reduce_chosen(c, 0, n, i);
+        y = r->fn >= REDUCE_ARGMAX ? (double)j : nest_in(c, &r->nest, 0, n, i, j);
+    }
+    put((real *)c->out[0] + nest_at(&r->nest, &r->nest.out, n, i, 0), y, c->add);
 }
 
 /* dx[i, j] = dy[i] where x[i, j] was chosen, else 0 */
-static void ref_reduce_back(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void reduce_back_at(const struct call *c, int64_t n, int64_t i)
 {
     const struct nest *nest = &c->g->reduce.nest;
-    (void)scratch;
-    for (int64_t n = begin; n < end; n++)
-        for (int64_t i = 0; i < kept_of(nest); i++) {
-            int64_t chosen = reduce_chosen(c, 1, n, i);
-            for (int64_t j = 0; j < summed_of(nest); j++)
-                put((real *)c->out[0] + nest_at(nest, &nest->out, n, i, j),
-                    j == chosen ? nest_in(c, nest, 0, n, i, 0) : 0, c->add);
-        }
+    int64_t chosen = reduce_chosen(c, 1, n, i);
+    for (int64_t j = 0; j < summed_of(nest); j++)
+        put((real *)c->out[0] + nest_at(nest, &nest->out, n, i, j),
+            j == chosen ? nest_in(c, nest, 0, n, i, 0) : 0, c->add);
 }

@@ -7,6 +7,7 @@ const struct backend_ops ref_backend = {
     .name = "ref",
     .element = sizeof(real),
     .joins = true,
+    .halves = true,
     .open = ref_open,
     .close = ref_close,
     .alloc = ref_alloc,

@@ -8,6 +8,7 @@ const struct backend_ops ref64_backend = {
     .name = "ref64",
     .element = sizeof(real),
     .joins = true,
+    .halves = true,
     .open = ref_open,
     .close = ref_close,
     .alloc = ref_alloc,

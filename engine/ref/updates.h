@@ -1,7 +1,8 @@
 /* Optimiser updates and the sum of squares, as ref defines them, and as PyTorch: once for all backends of the
  * host. Included by files that choose `real`: ref/kernels.h, and cpu/lanes_update.h for each instruction set.
  * Work is cut into slices of fixed size, so that bits do not depend on the number of threads. An update reads
- * dw and leaves it zero, for the next step's sums. t counts steps from 1; g = dw scale + decay(w). */
+ * dw and leaves it zero, for the next step's sums. t counts steps from 1; g = dw scale + decay(w).
+ * NAME_over takes elements i..last-1: cuda's kernels call it with one. */
 #ifndef ENGINE_REF_UPDATES_H
 #define ENGINE_REF_UPDATES_H
 
@@ -10,26 +11,25 @@
 
 enum { UPDATE_SUMS = 16 };
 
-static int64_t update_slices(const struct call *c)
+EVERYWHERE int64_t update_slices(const struct call *c)
 {
     return (c->g->update.count + UPDATE_SLICE - 1) / UPDATE_SLICE;
 }
 
-static int64_t update_end(const struct call *c, int64_t slice)
+EVERYWHERE int64_t update_end(const struct call *c, int64_t slice)
 {
     return slice * UPDATE_SLICE < c->g->update.count ? slice * UPDATE_SLICE : c->g->update.count;
 }
 
 /* m = mu m + g;  w -= lr m, or, Nesterov's, w -= lr (g + mu m). Without mu there is no m. */
-static void update_sgd(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void sgd_over(const struct call *c, int64_t i, int64_t last)
 {
     const struct update *u = &c->g->update;
-    real *restrict w = c->out[0], *restrict m = c->out[1], *restrict dw = c->out[2];
+    real *__restrict w = (real *)c->out[0], *__restrict m = (real *)c->out[1],
+                     *__restrict dw = (real *)c->out[2];
     real scale = (real)u->scale, lr = (real)u->lr, mu = (real)u->momentum, l1 = (real)u->l1, l2 = (real)u->l2;
-    int64_t last = update_end(c, end);
     bool nesterov = u->nesterov;
-    (void)scratch;
-    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+    for (; i < last; i++) {
         real g = dw[i] * scale + formula_decay(w[i], l1, l2), v = g;
         dw[i] = 0;
         if (m) {
@@ -42,17 +42,16 @@ static void update_sgd(const struct call *c, int64_t begin, int64_t end, void *s
 
 /* m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + e).
  * Adam decays the gradient; AdamW the weight, apart: w -= lr decay(w) before all else, with g = dw scale. */
-static inline void update_adam_any(const struct call *c, int64_t begin, int64_t end, bool apart)
+EVERYWHERE void adam_any_over(const struct call *c, int64_t i, int64_t last, bool apart)
 {
     const struct update *u = &c->g->update;
-    real *restrict w = c->out[0], *restrict m = c->out[1], *restrict v = m + u->count,
-                   *restrict dw = c->out[2];
+    real *__restrict w = (real *)c->out[0], *__restrict m = (real *)c->out[1], *__restrict v = m + u->count,
+                     *__restrict dw = (real *)c->out[2];
     real scale = (real)u->scale, l1 = (real)(apart ? u->lr * u->l1 : u->l1),
          l2 = (real)(apart ? u->lr * u->l2 : u->l2);
     real b1 = (real)u->beta1, b2 = (real)u->beta2, rest1 = (real)(1 - u->beta1), rest2 = (real)(1 - u->beta2);
     real lr = (real)(u->lr / u->correction1), root = (real)(1 / sqrt(u->correction2)), e = (real)u->epsilon;
-    int64_t last = update_end(c, end);
-    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+    for (; i < last; i++) {
         real decay = formula_decay(w[i], l1, l2), g = dw[i] * scale + (apart ? 0 : decay);
         real before = w[i] - (apart ? decay : 0);
         dw[i] = 0;
@@ -62,32 +61,29 @@ static inline void update_adam_any(const struct call *c, int64_t begin, int64_t 
     }
 }
 
-static void update_adam(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void adam_over(const struct call *c, int64_t i, int64_t last)
 {
-    (void)scratch;
-    update_adam_any(c, begin, end, false);
+    adam_any_over(c, i, last, false);
 }
 
-static void update_adamw(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void adamw_over(const struct call *c, int64_t i, int64_t last)
 {
-    (void)scratch;
-    update_adam_any(c, begin, end, true);
+    adam_any_over(c, i, last, true);
 }
 
 /* v = a v + (1 - a) g^2;  d = g / (sqrt(v) + e), or, centered, with h = a h + (1 - a) g, g / (sqrt(v - h^2) + e);
  * w -= lr d, or, with momentum, m = mu m + d;  w -= lr m. Moments: v, then h, then m, those that there are.
  * v - h^2 is a variance: what rounding makes negative is 0. */
-static inline void update_rmsprop_any(const struct call *c, int64_t begin, int64_t end, bool centered,
-                                      bool momentum)
+EVERYWHERE void rmsprop_any_over(const struct call *c, int64_t i, int64_t last, bool centered, bool momentum)
 {
     const struct update *u = &c->g->update;
-    real *restrict w = c->out[0], *restrict v = c->out[1], *restrict h = centered ? v + u->count : NULL,
-                   *restrict m = momentum ? v + (centered ? 2 : 1) * u->count : NULL,
-                   *restrict dw = c->out[2];
+    real *__restrict w = (real *)c->out[0], *__restrict v = (real *)c->out[1],
+                     *__restrict h = centered ? v + u->count : NULL,
+                     *__restrict m = momentum ? v + (centered ? 2 : 1) * u->count : NULL,
+                     *__restrict dw = (real *)c->out[2];
     real scale = (real)u->scale, l1 = (real)u->l1, l2 = (real)u->l2, lr = (real)u->lr, mu = (real)u->momentum;
     real a = (real)u->beta2, rest = (real)(1 - u->beta2), e = (real)u->epsilon;
-    int64_t last = update_end(c, end);
-    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+    for (; i < last; i++) {
         real g = dw[i] * scale + formula_decay(w[i], l1, l2), d;
         dw[i] = 0;
         v[i] = d = a * v[i] + rest * g * g;
@@ -103,29 +99,27 @@ static inline void update_rmsprop_any(const struct call *c, int64_t begin, int64
     }
 }
 
-static void update_rmsprop(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void rmsprop_over(const struct call *c, int64_t i, int64_t last)
 {
     bool momentum = c->g->update.momentum > 0;
-    (void)scratch;
     if (c->g->update.centered && momentum)
-        update_rmsprop_any(c, begin, end, true, true);
+        rmsprop_any_over(c, i, last, true, true);
     else if (c->g->update.centered)
-        update_rmsprop_any(c, begin, end, true, false);
+        rmsprop_any_over(c, i, last, true, false);
     else if (momentum)
-        update_rmsprop_any(c, begin, end, false, true);
+        rmsprop_any_over(c, i, last, false, true);
     else
-        update_rmsprop_any(c, begin, end, false, false);
+        rmsprop_any_over(c, i, last, false, false);
 }
 
 /* v += g^2;  w -= lr g / (sqrt(v) + e) */
-static void update_adagrad(const struct call *c, int64_t begin, int64_t end, void *scratch)
+EVERYWHERE void adagrad_over(const struct call *c, int64_t i, int64_t last)
 {
     const struct update *u = &c->g->update;
-    real *restrict w = c->out[0], *restrict v = c->out[1], *restrict dw = c->out[2];
+    real *__restrict w = (real *)c->out[0], *__restrict v = (real *)c->out[1],
+                     *__restrict dw = (real *)c->out[2];
     real scale = (real)u->scale, l1 = (real)u->l1, l2 = (real)u->l2, lr = (real)u->lr, e = (real)u->epsilon;
-    int64_t last = update_end(c, end);
-    (void)scratch;
-    for (int64_t i = begin * UPDATE_SLICE; i < last; i++) {
+    for (; i < last; i++) {
         real g = dw[i] * scale + formula_decay(w[i], l1, l2);
         dw[i] = 0;
         v[i] += g * g;
@@ -133,11 +127,19 @@ static void update_adagrad(const struct call *c, int64_t begin, int64_t end, voi
     }
 }
 
+#ifndef __cplusplus /* the same over slices, for the host */
+#define UPDATE_SLICES(name)                                                                    \
+    static void update_##name(const struct call *c, int64_t begin, int64_t end, void *scratch) \
+    {                                                                                          \
+        (void)scratch;                                                                         \
+        name##_over(c, begin *UPDATE_SLICE, update_end(c, end));                               \
+    }
+
 /* sums[slice] = sum of dw[i]^2, in double and in this order: UPDATE_SUMS sums of every UPDATE_SUMSth, then those
  * one after another. */
 static void update_squares(const struct call *c, int64_t begin, int64_t end, void *scratch)
 {
-    const real *restrict dw = c->in[0];
+    const real *__restrict dw = c->in[0];
     (void)scratch;
     for (int64_t slice = begin; slice < end; slice++) {
         double sums[UPDATE_SUMS] = {0}, sum = 0;
@@ -153,6 +155,12 @@ static void update_squares(const struct call *c, int64_t begin, int64_t end, voi
     }
 }
 
+UPDATE_SLICES(sgd)
+UPDATE_SLICES(adam)
+UPDATE_SLICES(adamw)
+UPDATE_SLICES(rmsprop)
+UPDATE_SLICES(adagrad)
+
 /* Rows of a table of kernels. */
 #define UPDATE_KERNELS                                                                                      \
     [OP_SGD] = {update_sgd, update_slices, NULL}, [OP_ADAM] = {update_adam, update_slices, NULL},           \
@@ -160,4 +168,5 @@ static void update_squares(const struct call *c, int64_t begin, int64_t end, voi
     [OP_ADAGRAD] = {update_adagrad, update_slices, NULL},                                                   \
     [OP_SQUARES] = {update_squares, update_slices, NULL}
 
+#endif
 #endif

@@ -265,9 +265,10 @@ static int open_net(struct bench *b, const struct context *cx, struct fail *why)
     struct optim_settings os = {.momentum = 0.9};
     int threads = (int)(b->o->threads >= 0 ? b->o->threads : s->engine_threads);
     const char *name = *b->o->backend ? b->o->backend : s->engine_backend;
+    struct backend_options engine = settings_engine(s, threads);
     int rc = model_argument_open(&b->model, cx, cx->argv[0], why);
     if (!rc)
-        rc = backend_open(&b->backend, name, threads, why);
+        rc = backend_open_with(&b->backend, name, &engine, why);
     if (!rc && b->o->dtype == 0)
         no.bytes = &b->model->normalise;
     if (!rc)

@@ -93,7 +93,8 @@ static void check_engine(struct checker *c)
     const struct settings *s = &c->cx->settings;
     struct backend *be = NULL;
     struct fail why;
-    int rc = backend_open(&be, s->engine_backend, (int)s->engine_threads, &why);
+    struct backend_options engine = settings_engine(s, (int)s->engine_threads);
+    int rc = backend_open_with(&be, s->engine_backend, &engine, &why);
     outcome(c, "engine.backend", rc, &why, rc ? "" : backend_describe(be));
     backend_close(&be);
 }

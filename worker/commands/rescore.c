@@ -285,6 +285,7 @@ static int model_open(struct rescore *r, struct fail *why)
     const struct settings *s = &r->cx->settings;
     const struct model_version_event *v = NULL;
     struct registry *registry = NULL;
+    struct backend_options engine = settings_engine(s, (int)s->engine_threads);
     int rc = registry_load(&registry, s, r->cx->timeout_ms, why);
     if (!rc)
         rc = models_version_find(registry, r->query.model, r->query.version, &v, why);
@@ -294,7 +295,7 @@ static int model_open(struct rescore *r, struct fail *why)
     if (!rc)
         rc = model_load(&r->model, s->models_store, v, why);
     if (!rc)
-        rc = backend_open(&r->be, s->engine_backend, (int)s->engine_threads, why);
+        rc = backend_open_with(&r->be, s->engine_backend, &engine, why);
     registry_free(&registry);
     return rc;
 }

@@ -113,6 +113,7 @@ static int run(const struct context *cx, struct fail *why)
 {
     const struct options *o = cx->options;
     struct model *m = NULL;
+    struct backend_options engine = settings_engine(&cx->settings, (int)cx->settings.engine_threads);
     struct backend *be = NULL;
     struct file_source *source = NULL;
     struct file_sink *sink = NULL;
@@ -122,7 +123,7 @@ static int run(const struct context *cx, struct fail *why)
     if (!rc)
         rc = model_argument_open(&m, cx, cx->argv[0], why);
     if (!rc)
-        rc = backend_open(&be, cx->settings.engine_backend, (int)cx->settings.engine_threads, why);
+        rc = backend_open_with(&be, cx->settings.engine_backend, &engine, why);
     if (!rc)
         rc = file_source_open(&source, o->input, m->name, ROWS_PER_RECORD, (int)o->top_k, why);
     if (!rc)

@@ -69,7 +69,9 @@ static int local_open(struct local *l, struct fail *why)
         why->code = why->code == E_MEMORY ? E_MEMORY : E_CONFIG;
         return fail_prefix(why, "%s", l->cx->argv[0]);
     }
-    return backend_open(&l->be, l->cx->settings.engine_backend, (int)l->cx->settings.engine_threads, why);
+    const struct settings *s = &l->cx->settings;
+    struct backend_options engine = settings_engine(s, (int)s->engine_threads);
+    return backend_open_with(&l->be, s->engine_backend, &engine, why);
 }
 
 /* A folder's classes are the model's labels, where the job names none. */

@@ -117,11 +117,12 @@ static int infer_run(struct service *sv, struct fail *why)
                                 .metrics = &m->infer};
     const struct settings *s = sv->settings;
     struct runner_options options = {.settings = s, .metrics = &m->inference};
+    struct backend_options engine = settings_engine(s, settings_threads(s, ROLE_INFER));
     struct backend *be = NULL;
     struct follower *follower = NULL;
     int rc = framing_enter(s, &role, why);
     if (!rc)
-        rc = backend_open(&be, s->engine_backend, settings_threads(s, ROLE_INFER), why);
+        rc = backend_open_with(&be, s->engine_backend, &engine, why);
     if (!rc)
         rc = inflight_take(s, &options.inflight, why);
     if (!rc)

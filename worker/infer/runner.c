@@ -101,7 +101,7 @@ static int place_rows(struct runner *r, struct served *s, struct answer *a, cons
     int rc = 0;
     rows_open(&rows, q, s->model, (enum non_finite)r->settings->inference_non_finite, &r->decoder);
     for (int64_t i = 0; !rc && i < a->rows; i++) {
-        if (in->rows == s->max_rows && (rc = flush(r, s, in, why)))
+        if (in->rows == net_max_rows(in->net) && (rc = flush(r, s, in, why)))
             break;
         int status = rows_next(&rows, in, in->rows, &bad);
         if (status == ROW_OK) {

@@ -56,6 +56,7 @@ void warm_close(struct warm **w)
     *w = NULL;
 }
 
+/* For half the rows, and half of those, as long as memory is short: a batch then takes more passes. */
 static int open_net(const struct warm *w, const struct model *m, enum intake_kind kind, struct net **out,
                     struct fail *why)
 {
@@ -63,7 +64,13 @@ static int open_net(const struct warm *w, const struct model *m, enum intake_kin
                             .max_rows = w->max_rows,
                             .seed = 1,
                             .bytes = kind == INTAKE_BYTES ? &m->normalise : NULL};
-    return net_open(out, w->be, m->graph, &o, why);
+    int rc;
+    while ((rc = net_open(out, w->be, m->graph, &o, why)) == -E_MEMORY && o.max_rows > 1) {
+        o.max_rows /= 2;
+        log_event(LOG_WARN, "memory is short: half as many rows at once", "model", m->name, "rows",
+                  log_text("%d", o.max_rows), "text", why->text, NULL);
+    }
+    return rc;
 }
 
 /* The lock is held. */

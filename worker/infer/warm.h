@@ -12,7 +12,7 @@ enum intake_kind { INTAKE_BYTES, INTAKE_FLOATS, INTAKES };
 
 struct warm;
 
-/* Nets are opened on `be` for max_rows rows. */
+/* Nets are opened on `be` for max_rows rows, for fewer where memory is short (net_max_rows). */
 int warm_open(struct warm **out, struct backend *be, int max_rows, struct fail *why);
 void warm_close(struct warm **w);
 

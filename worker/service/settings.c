@@ -78,6 +78,11 @@ const struct setting settings_table[] = {
      "auto, cpu, ref or cuda; auto: cuda when a device and its libraries are there, else cpu", false},
     {"engine.threads", SETTING_INT, AT(engine_threads), "0", 0, 1024, NULL,
      "of the cpu backend; 0: all cores", false},
+    {"engine.cuda_workspace_mb", SETTING_INT, AT(engine_cuda_workspace_mb), "256", 1, 65536, NULL,
+     "MiB of the device that cuda's libraries may compute in", false},
+    {"engine.cuda_tf32", SETTING_BOOL, AT(engine_cuda_tf32), "false", 0, 0, NULL,
+     "products on the device with 10 bits of mantissa (relative error 5e-4) instead of 23, several times as fast",
+     false},
     {"models.store", SETTING_STRING, AT(models_store), "file:///var/lib/millrace/models", 1, 1000, NULL,
      "where versions and checkpoints are kept: file:///FOLDER, or s3://BUCKET/PREFIX with AWS's variables and files; "
      "all workers of a group share it", false},
@@ -298,6 +303,13 @@ int settings_print_reference(FILE *out, struct fail *why)
     }
     settings_free(&s);
     return rc;
+}
+
+struct backend_options settings_engine(const struct settings *s, int threads)
+{
+    return (struct backend_options){.threads = threads,
+                                    .cuda_workspace_mb = s->engine_cuda_workspace_mb,
+                                    .cuda_tf32 = s->engine_cuda_tf32};
 }
 
 int settings_threads(const struct settings *s, unsigned role)

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "engine/backend.h"
 #include "engine/setting.h"
 
 enum { ROLE_INFER = 1, ROLE_TRAIN = 2 };
@@ -35,6 +36,8 @@ struct settings {
     int64_t inference_external_max_mb;
     char *engine_backend;
     int64_t engine_threads;
+    int64_t engine_cuda_workspace_mb;
+    bool engine_cuda_tf32;
     char *models_store; /* file:///FOLDER or s3://BUCKET/PREFIX */
     int64_t training_keep_checkpoints, training_metrics_every_ms, training_cores;
     int64_t training_memory_mb, training_cache_mb, training_store_patience_ms;
@@ -57,6 +60,8 @@ void settings_free(struct settings *s);
 /* Threads of a role's engine, 0: all cores. With training.cores and both roles in one worker training gets that many and
  * inference the rest, but at least one. */
 int settings_threads(const struct settings *s, unsigned role);
+/* What backend_open_with takes of them. */
+struct backend_options settings_engine(const struct settings *s, int threads);
 /* The effective settings as YAML, secrets masked. */
 void settings_print(const struct settings *s, FILE *out);
 /* config/millrace.yaml: every key with its default under its meaning. */

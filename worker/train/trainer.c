@@ -291,7 +291,8 @@ int train_work(struct source *src, struct sink *sink, void *arg, struct fail *wh
 {
     const struct settings *s = arg;
     struct trainer t = {.settings = s, .src = src, .sink = sink};
-    int rc = backend_open(&t.be, s->engine_backend, settings_threads(s, ROLE_TRAIN), why);
+    struct backend_options engine = settings_engine(s, settings_threads(s, ROLE_TRAIN));
+    int rc = backend_open_with(&t.be, s->engine_backend, &engine, why);
     if (!rc)
         rc = trainer_open(&t, why);
     if (!rc) {
