@@ -26,7 +26,8 @@ static int adopt(struct kafka_source *src, uint64_t epoch, struct fail *why)
     assignment_release(&src->assignment);
     src->assignment = a;
     src->count = 0;
-    src->announced = src->session->all_read = false;
+    src->announced = false;
+    src->session->all_read = false;
     if (!a)
         return 0;
     struct position *p = realloc(src->positions, (size_t)(a->count + 1) * sizeof *p);
@@ -65,7 +66,8 @@ static int on_event(struct kafka_source *src, rd_kafka_message_t *m, struct fail
             p->at_end = true;
             p->next = m->offset > p->next ? m->offset : p->next; /* behind it lie markers only */
             if (all_at_end(src) && !src->announced && rd_kafka_queue_length(src->assignment->queue) == 0) {
-                src->announced = src->session->all_read = true;
+                src->announced = true;
+                src->session->all_read = true;
                 rc = SOURCE_END;
             }
         }
@@ -95,7 +97,8 @@ static int on_record(struct kafka_source *src, rd_kafka_message_t *m, struct rec
     p->next = m->offset + 1;
     p->last = m->offset;
     p->at_end = false;
-    src->announced = src->session->all_read = false;
+    src->announced = false;
+    src->session->all_read = false;
     int rc = message_hold(&src->held, m, out, why);
     out->framing = src->session->role->framing;
     src->current = *out;
