@@ -55,6 +55,11 @@ static inline int net_sync(struct net *net, struct fail *why)
     return net->be->ops->sync ? net->be->ops->sync(net->be, why) : 0;
 }
 
+/* net_record.c. The plan of a mode, at the lanes that the backend has for its operations; floats of the table that says
+ * what bytes become. */
+int net_make_plan(struct net *net, struct plan *plan, bool training, struct fail *why);
+int64_t net_table_size(const struct normalise *n);
+
 /* net_loss.c. Checks loss and targets against the net and uploads the targets; rows of dx (may be NULL) and of
  * sums; the sums added up. */
 int net_loss_begin(struct net *net, const struct loss_type *loss, int rows, const struct target *t,

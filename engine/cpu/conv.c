@@ -230,22 +230,34 @@ static void add_bias_gradient(const struct call *c, int first, int count)
         }
 }
 
-/* dw += dy col^T, row after row */
+/* dw += dy col^T, row after row; slices from..to-1 of a group. */
+static void group_gradient(const struct call *c, int group, int from, int to, float *scratch)
+{
+    const struct window *win = &c->g->window;
+    int filters = win->K / win->groups, depth = taps(win), n = pixels(win);
+    for (int64_t i = 0; i < c->rows; i++) {
+        const float *x = (const float *)c->in[1] + (size_t)i * row_in(win);
+        const float *columns_of_row = columns(win, x, group, scratch);
+        for (int k = from * SLICE_FILTERS; k < to * SLICE_FILTERS && k < filters; k += SLICE_FILTERS) {
+            int count = filters - k < SLICE_FILTERS ? filters - k : SLICE_FILTERS;
+            size_t first = (size_t)(group * filters + k);
+            const float *dy = (const float *)c->in[0] + ((size_t)i * (size_t)win->K + first) * (size_t)n;
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, count, depth, n, 1, dy, n, columns_of_row, n,
+                        1, (float *)c->out[0] + first * (size_t)depth, depth);
+        }
+    }
+}
+
 CPU_KERNEL(cpu_conv_dw)
 {
     const struct window *win = &c->g->window;
-    int filters = win->K / win->groups, depth = taps(win), n = pixels(win), per_group = slices_per_group(win);
-    float *dw = c->out[0];
-    for (int64_t slice = begin; slice < end; slice++) {
-        int group = (int)(slice / per_group), from = (int)(slice % per_group) * SLICE_FILTERS;
-        int count = filters - from < SLICE_FILTERS ? filters - from : SLICE_FILTERS;
-        size_t first = (size_t)(group * filters + from);
-        for (int64_t i = 0; dw && i < c->rows; i++) {
-            const float *x = (const float *)c->in[1] + (size_t)i * row_in(win);
-            const float *dy = (const float *)c->in[0] + ((size_t)i * (size_t)win->K + first) * (size_t)n;
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, count, depth, n, 1, dy, n,
-                        columns(win, x, group, scratch), n, 1, dw + first * (size_t)depth, depth);
-        }
-        add_bias_gradient(c, (int)first, count);
+    int filters = win->K / win->groups, per_group = slices_per_group(win);
+    while (begin < end) {
+        struct stretch at = stretch_next(&begin, end, per_group);
+        int group = (int)at.block, first = at.from * SLICE_FILTERS, last = at.to * SLICE_FILTERS;
+        last = last < filters ? last : filters;
+        if (c->out[0])
+            group_gradient(c, group, at.from, at.to, scratch);
+        add_bias_gradient(c, group * filters + first, last - first);
     }
 }

@@ -28,8 +28,8 @@ static inline int lanes_blocks(int rows)
     return (rows + LANES - 1) / LANES;
 }
 
-/* Most kernels cut a block into units, lines of the output or channels, so that threads can share a single one. Items
- * are units, block after block: this is what a run of them has of one block, units from..to-1. */
+/* Most kernels cut a block into units, lines of the output or channels, so that threads can share a single one (or a group
+ * into slices). Items are units, block after block: this is what a run of them has of one block, units from..to-1. */
 struct stretch {
     int64_t block;
     int from, to;

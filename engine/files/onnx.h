@@ -320,7 +320,7 @@ int onnx_import_pad(struct onnx_reader *r, const Onnx__NodeProto *node, struct f
 
 int onnx_meta_read(struct graph *g, const Onnx__ModelProto *model, struct fail *why);
 
-/* ---- onnx_write.c, for the layers and the metadata. All memory is the writer's and freed at once; after a
+/* ---- onnx_write.c and onnx_writer.c, for the layers and the metadata. All memory is the writer's and freed at once; after a
  * failed allocation the functions do nothing and the writer reports it at the end. ---- */
 
 struct onnx_writer;

@@ -1,114 +1,13 @@
 /* Graph to ONNX file: the model around the layers. Weights are not copied, the messages point at the graph's.
  * Nothing in the file depends on anything but the graph: the same graph gives the same bytes.
- * Next to read: onnx_layers.c. */
-#include <stdarg.h>
-#include <stdio.h>
+ * Next to read: onnx_writer.c (memory and names), onnx_layers.c. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/files/onnx.h"
+#include "engine/files/onnx_writer.h"
 
 /* Nodes and scalars of one layer at most; attributes of one node. */
-enum { NODES_A_LAYER = 16, SCALARS_A_LAYER = 8, NAMES_A_LAYER = 32, ATTRIBUTES_MOST = 8 };
-
-struct block {
-    struct block *next;
-    max_align_t data[];
-};
-
-struct onnx_writer {
-    const struct graph *graph;
-    struct block *blocks;
-    bool no_memory;
-    Onnx__GraphProto *proto;
-    const char *input;   /* names in the file */
-    const char **values; /* by layer */
-    const char **params; /* by layer and parameter */
-    const char **taken;  /* open-addressed set of all names */
-    size_t taken_slots;  /* a power of two */
-};
-
-void *onnx_alloc(struct onnx_writer *w, size_t size)
-{
-    struct block *b = w->no_memory ? NULL : calloc(1, sizeof *b + size);
-    w->no_memory = !b;
-    if (!b)
-        return NULL;
-    b->next = w->blocks;
-    w->blocks = b;
-    return b->data;
-}
-
-char *onnx_format(struct onnx_writer *w, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    char *text = onnx_alloc(w, (size_t)n + 1);
-    if (!text)
-        return NULL;
-    va_start(args, format);
-    vsnprintf(text, (size_t)n + 1, format, args);
-    va_end(args);
-    return text;
-}
-
-/* ---- names ---- */
-
-/* FNV-1a. Returns false when the name is taken already. */
-static bool take(struct onnx_writer *w, const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const char *p = name; *p; p++)
-        hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
-    size_t slot = hash & (w->taken_slots - 1);
-    for (; w->taken[slot]; slot = (slot + 1) & (w->taken_slots - 1))
-        if (!strcmp(w->taken[slot], name))
-            return false;
-    w->taken[slot] = name;
-    return true;
-}
-
-/* The name, or with a number behind it when it is taken. */
-static const char *unique(struct onnx_writer *w, const char *name)
-{
-    const char *out = name;
-    for (int number = 2; out && !take(w, out); number++)
-        out = onnx_format(w, "%s_%d", name, number);
-    return out;
-}
-
-/* What others refer to first: input, output, parameters; then the values between layers. */
-static void name_values(struct onnx_writer *w)
-{
-    const struct graph *g = w->graph;
-    size_t n = (size_t)g->count;
-    for (w->taken_slots = 64; w->taken_slots < 2 * (n + 1) * NAMES_A_LAYER;)
-        w->taken_slots *= 2;
-    w->taken = onnx_alloc(w, w->taken_slots * sizeof *w->taken);
-    w->values = onnx_alloc(w, n * sizeof *w->values);
-    w->params = onnx_alloc(w, n * GRAPH_PARAMS * sizeof *w->params);
-    if (w->no_memory)
-        return;
-    w->input = unique(w, *g->input_name ? g->input_name : "input");
-    w->values[n - 1] = unique(w, *g->output_name ? g->output_name : "output");
-    for (int i = 0; i < g->count; i++)
-        for (int k = 0; k < g->nodes[i].param_count; k++)
-            w->params[i * GRAPH_PARAMS + k] = unique(w, g->nodes[i].params[k].name);
-    for (int i = 0; i < g->count - 1; i++)
-        w->values[i] = unique(w, g->nodes[i].name);
-}
-
-const char *onnx_value_name(const struct onnx_writer *w, int layer)
-{
-    return layer == GRAPH_INPUT ? w->input : w->values[layer];
-}
-
-const char *onnx_param_name(const struct onnx_writer *w, int layer, int param)
-{
-    return w->params[layer * GRAPH_PARAMS + param];
-}
+enum { NODES_A_LAYER = 16, SCALARS_A_LAYER = 8, ATTRIBUTES_MOST = 8 };
 
 /* ---- nodes ---- */
 
@@ -129,7 +28,7 @@ Onnx__NodeProto *onnx_node(struct onnx_writer *w, int layer, const char *part, c
     n->input = input;
     n->output = output;
     n->attribute = attribute;
-    n->output[n->n_output++] = (char *)(last ? value : unique(w, value));
+    n->output[n->n_output++] = (char *)(last ? value : onnx_unique(w, value));
     if (w->no_memory)
         return NULL;
     w->proto->node[w->proto->n_node++] = n;
@@ -242,7 +141,7 @@ const char *onnx_scalar(struct onnx_writer *w, int layer, const char *part, floa
 {
     float *copy = onnx_alloc(w, sizeof *copy);
     const char *name = onnx_format(w, "%s%s", w->graph->nodes[layer].name, part);
-    name = name ? unique(w, name) : NULL;
+    name = name ? onnx_unique(w, name) : NULL;
     if (!copy || !name)
         return NULL;
     *copy = value;
@@ -256,7 +155,7 @@ const char *onnx_integers(struct onnx_writer *w, int layer, const char *part, co
     Onnx__TensorProto *t = onnx_alloc(w, sizeof *t);
     int64_t *copy = onnx_alloc(w, (size_t)(count + 1) * sizeof *copy);
     const char *name = onnx_format(w, "%s%s", w->graph->nodes[layer].name, part);
-    name = name ? unique(w, name) : NULL;
+    name = name ? onnx_unique(w, name) : NULL;
     if (!t || !copy || !name)
         return NULL;
     copy[0] = count; /* the dimension, then the numbers */
@@ -339,7 +238,7 @@ static int build_graph(struct onnx_writer *w, struct fail *why)
 {
     const struct graph *g = w->graph;
     size_t n = (size_t)g->count;
-    name_values(w);
+    onnx_name_values(w);
     Onnx__GraphProto *p = w->proto = onnx_alloc(w, sizeof *p);
     Onnx__NodeProto **nodes = onnx_alloc(w, n * NODES_A_LAYER * sizeof *nodes);
     Onnx__TensorProto **tensors = onnx_alloc(w, n * (GRAPH_PARAMS + SCALARS_A_LAYER) * sizeof *tensors);
@@ -392,15 +291,6 @@ static int pack(const Onnx__ModelProto *m, void **bytes, size_t *size, struct fa
     return 0;
 }
 
-static void writer_close(struct onnx_writer *w)
-{
-    while (w->blocks) {
-        struct block *next = w->blocks->next;
-        free(w->blocks);
-        w->blocks = next;
-    }
-}
-
 int onnx_print(const struct graph *g, void **bytes, size_t *size, struct fail *why)
 {
     struct onnx_writer w = {.graph = g};
@@ -413,6 +303,6 @@ int onnx_print(const struct graph *g, void **bytes, size_t *size, struct fail *w
         rc = fail(why, E_MEMORY, "%s: no memory to write it as ONNX", g->name);
     if (!rc)
         rc = pack(m, bytes, size, why);
-    writer_close(&w);
+    onnx_writer_close(&w);
     return rc;
 }
