@@ -141,6 +141,11 @@ const char *backend_name(const struct backend *be)
     return be->ops->name;
 }
 
+bool backend_use(const struct backend *be, struct backend_use *use)
+{
+    return be->ops->use && be->ops->use(be, use);
+}
+
 const char *backend_describe(const struct backend *be)
 {
     return be->text;

@@ -27,4 +27,12 @@ const char *backend_name(const struct backend *be); /* "cpu" */
 /* "cpu: 2 threads, OpenBLAS 0.3.21 Cooperlake, AVX-512", for logs and reports. */
 const char *backend_describe(const struct backend *be);
 
+/* How much a device is in use, by all its users. */
+struct backend_use {
+    double busy; /* share of the last moment in which something ran, 0 .. 1 */
+    uint64_t memory_used, memory_total;
+};
+/* false: it has no device, or nobody tells. Any thread, while the backend is open. */
+bool backend_use(const struct backend *be, struct backend_use *use);
+
 #endif

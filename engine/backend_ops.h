@@ -71,6 +71,7 @@ struct backend_ops {
     void (*steps)(struct backend *be, const struct plan *plan, const struct memory *m, const struct span *s);
     /* Waits, and reports the first error since the last sync. NULL: kernels are done when they return. */
     int (*sync)(struct backend *be, struct fail *why);
+    bool (*use)(const struct backend *be, struct backend_use *use); /* any thread; NULL: not known */
 };
 
 struct backend {

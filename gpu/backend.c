@@ -193,6 +193,11 @@ static int cuda_sync(struct backend *be, struct fail *why)
     return device_sync(be->context, why);
 }
 
+static bool cuda_use(const struct backend *be, struct backend_use *use)
+{
+    return device_use(be->context, use);
+}
+
 static const struct backend_ops cuda_backend = {
     .name = "cuda",
     .element = sizeof(float),
@@ -211,6 +216,7 @@ static const struct backend_ops cuda_backend = {
     .run = cuda_run,
     .steps = cuda_steps,
     .sync = cuda_sync,
+    .use = cuda_use,
 };
 
 __attribute__((visibility("default"))) backend_entry millrace_backend;

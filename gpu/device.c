@@ -187,6 +187,26 @@ static void open_dnn(struct device *d)
         "the identity's descriptor");
 }
 
+/* NVML counts devices without CUDA_VISIBLE_DEVICES: by bus id there is no mistake. */
+static void watch(struct device *d)
+{
+    if (!library_nvml(&d->nvml))
+        d->nvml = (struct nvml_api){0};
+    else if (d->nvml.nvmlDeviceGetHandleByPciBusId_v2(d->bus, &d->watched))
+        d->watched = NULL;
+}
+
+bool device_use(const struct device *d, struct backend_use *use)
+{
+    nvmlUtilization_t busy;
+    nvmlMemory_t memory;
+    if (!d->watched || d->nvml.nvmlDeviceGetUtilizationRates(d->watched, &busy) ||
+        d->nvml.nvmlDeviceGetMemoryInfo(d->watched, &memory))
+        return false;
+    *use = (struct backend_use){busy.gpu / 100.0, memory.used, memory.total};
+    return true;
+}
+
 int device_open(struct device **out, const struct backend_options *o, struct fail *why)
 {
     struct device *d = calloc(1, sizeof *d);
@@ -194,6 +214,7 @@ int device_open(struct device **out, const struct backend_options *o, struct fai
     if (rc || (rc = find_device(d, why)) || (rc = libraries_open(&d->lib, why)) ||
         (rc = graphs_open(&d->graphs, why)))
         goto out;
+    watch(d);
     d->tf32 = o->cuda_tf32;
     d->workspace_bytes = (size_t)o->cuda_workspace_mb * MB;
     open_streams(d);
@@ -239,6 +260,8 @@ void device_close(struct device **dp)
     if (!d)
         return;
     graphs_close(&d->graphs);
+    if (d->nvml.nvmlShutdown)
+        d->nvml.nvmlShutdown();
     if (d->dnn)
         close_dnn(d);
     if (d->blas)

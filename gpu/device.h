@@ -29,7 +29,9 @@ struct device {
     size_t workspace_bytes;
     bool tf32;
     struct graphs *graphs;
-    struct fail first; /* code E_OK: none */
+    struct nvml_api nvml;
+    nvmlDevice_t watched; /* NULL: NVML does not know the device */
+    struct fail first;    /* code E_OK: none */
 };
 
 /* The first device that CUDA shows. E_UNSUPPORTED: there is none, its driver is too old or a library is missing. */
@@ -47,6 +49,9 @@ void device_check_dnn(struct device *d, cudnnStatus_t status, const char *doing)
 /* n bytes to the device or from it; plain host memory makes them wait. */
 void device_upload(struct device *d, void *to, const void *from, size_t bytes);
 void device_download(struct device *d, void *to, const void *from, size_t bytes);
+
+/* What NVML says of the device; false: nothing. Any thread. */
+bool device_use(const struct device *d, struct backend_use *use);
 
 /* Waits for all that is queued. E_RESTART for errors of the device: CUDA gives them again for every later call of
  * the process, so nothing of the batch may be committed and a new process must read it again. */

@@ -4,6 +4,7 @@
 #include "engine/net.h"
 #include "engine/optim.h"
 #include "engine/rng.h"
+#include "worker/service/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <math.h>
 
 #include "gpu/types.h"
@@ -429,6 +431,43 @@ static void tf32_is_a_setting(void **state)
     }
 }
 
+/* ---- use ---- */
+
+/* By bus id, from NVML, on the page of metrics. */
+static void use_is_shown(void **state)
+{
+    char path[PATH_MAX], *page = NULL;
+    size_t size = 0;
+    struct metrics *m = NULL;
+    struct backend *be = NULL;
+    struct fail why;
+    (void)state;
+    rig_use_standin();
+    rig_folder(path, sizeof path - 32);
+    strcat(path, "/libnvidia-ml.so.1");
+    void *nvml = dlopen(path, RTLD_NOW); /* found by its name from now on */
+    assert_non_null(nvml);
+    check(metrics_open(&m, &why), &why);
+    check(backend_open(&be, "cuda", 1, &why), &why);
+    metrics_engine(m, be);
+    FILE *out = open_memstream(&page, &size);
+    metrics_print(m, out);
+    metrics_engine(m, NULL);
+    backend_close(&be);
+    assert_int_equal(standin_count("nvmlShutdown"), 1);
+    metrics_print(m, out);
+    fclose(out);
+    const char *line = strstr(page, "\nmillrace_device_busy_ratio 0.37\n");
+    assert_non_null(line);
+    assert_null(strstr(line + 1, "\nmillrace_device_busy_ratio 0.37\n"));
+    assert_non_null(strstr(page, "\nmillrace_device_memory_bytes{kind=\"used\"} 1000000000\n"));
+    assert_non_null(strstr(page, "\nmillrace_device_memory_bytes{kind=\"total\"} 80000000000\n"));
+    free(page);
+    metrics_close(&m);
+    dlclose(nvml);
+    rig_check_closed();
+}
+
 int main(void)
 {
     const struct CMUnitTest networks[] = {
@@ -436,10 +475,15 @@ int main(void)
         cmocka_unit_test(bits_repeat),
     };
     const struct CMUnitTest host[] = {
-        cmocka_unit_test(a_forward_waits_once),    cmocka_unit_test(a_forward_becomes_a_graph),
-        cmocka_unit_test(every_error_is_reported), cmocka_unit_test(what_does_not_open_is_said),
-        cmocka_unit_test(libraries_are_checked),   cmocka_unit_test(memory_that_runs_out_passes),
-        cmocka_unit_test(a_workspace_is_bounded),  cmocka_unit_test(tf32_is_a_setting),
+        cmocka_unit_test(a_forward_waits_once),
+        cmocka_unit_test(a_forward_becomes_a_graph),
+        cmocka_unit_test(every_error_is_reported),
+        cmocka_unit_test(what_does_not_open_is_said),
+        cmocka_unit_test(libraries_are_checked),
+        cmocka_unit_test(memory_that_runs_out_passes),
+        cmocka_unit_test(use_is_shown),
+        cmocka_unit_test(a_workspace_is_bounded),
+        cmocka_unit_test(tf32_is_a_setting),
     };
     int failed = cmocka_run_group_tests_name("gpu networks", networks, NULL, NULL);
     return rig_has_device() ? failed

@@ -131,6 +131,7 @@ static int infer_run(struct service *sv, struct fail *why)
         rc = router_open(&options.router, be, (int)s->batch_max_rows, follower, NULL, &m->inference, why);
     if (!rc)
         log_event(LOG_INFO, "engine", "backend", backend_describe(be), NULL);
+    metrics_engine(m, be);
     metrics_wait(&m->infer, "reading the models topic to its end");
     while (!rc && !sv->stop && !follower_wait_ready(follower, READY_MS))
         ;
@@ -141,6 +142,7 @@ static int infer_run(struct service *sv, struct fail *why)
     inflight_close(&options.inflight);
     router_close(&options.router);
     follower_close(&follower);
+    metrics_engine(m, NULL);
     backend_close(&be);
     framing_close(&role.framing);
     return rc;

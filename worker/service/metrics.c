@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/backend.h"
 #include "worker/service/version.h"
 
 /* clang-format off */
@@ -54,6 +55,7 @@ int metrics_open(struct metrics **out, struct fail *why)
     m->inference.compute_us.bounds = m->inference.encode_us.bounds = times_us;
     m->inference.batch_rows.bounds = sizes;
     pthread_mutex_init(&m->inference.lock, NULL);
+    pthread_mutex_init(&m->engine_lock, NULL);
     *out = m;
     return 0;
 }
@@ -65,6 +67,7 @@ void metrics_close(struct metrics **m)
     pthread_mutex_destroy(&(*m)->infer.lock);
     pthread_mutex_destroy(&(*m)->train.lock);
     pthread_mutex_destroy(&(*m)->inference.lock);
+    pthread_mutex_destroy(&(*m)->engine_lock);
     free(*m);
     *m = NULL;
 }
@@ -298,6 +301,36 @@ static void print_loads(struct metrics *m, const char *name, FILE *out)
             value_of(&m->model_loads), name, value_of(&m->model_load_failures));
 }
 
+void metrics_engine(struct metrics *m, const struct backend *be)
+{
+    pthread_mutex_lock(&m->engine_lock);
+    m->engine = be;
+    pthread_mutex_unlock(&m->engine_lock);
+}
+
+static bool use_of(struct metrics *m, struct backend_use *use)
+{
+    pthread_mutex_lock(&m->engine_lock);
+    bool known = m->engine && backend_use(m->engine, use);
+    pthread_mutex_unlock(&m->engine_lock);
+    return known;
+}
+
+static void print_device_busy(struct metrics *m, const char *name, FILE *out)
+{
+    struct backend_use use;
+    if (use_of(m, &use))
+        fprintf(out, "%s %g\n", name, use.busy);
+}
+
+static void print_device_memory(struct metrics *m, const char *name, FILE *out)
+{
+    struct backend_use use;
+    if (use_of(m, &use))
+        fprintf(out, "%s{kind=\"used\"} %" PRIu64 "\n%s{kind=\"total\"} %" PRIu64 "\n", name, use.memory_used,
+                name, use.memory_total);
+}
+
 /* clang-format off */
 static const struct family families[] = {
     {"millrace_build_info", "gauge", "The version that runs; always 1.", print_build},
@@ -309,6 +342,8 @@ static const struct family families[] = {
     {"millrace_session_rebuilds_total", "counter", "Times a role's consumer and producer were opened again.", print_rebuilds},
     {"millrace_consumer_lag", "gauge", "Offsets between what is committed and the end of the partition, of partitions of this worker.", print_lag},
     {"millrace_model_loads_total", "counter", "Model files read from the store.", print_loads},
+    {"millrace_device_busy_ratio", "gauge", "Of the GPU that inference runs on, by all its users.", print_device_busy},
+    {"millrace_device_memory_bytes", "gauge", "Of the same GPU.", print_device_memory},
     {"millrace_queue_seconds", "histogram", "From a request's arrival to the start of its first forward pass.", print_queue_us},
     {"millrace_decode_seconds", "histogram", "A record from bytes into rows of the batch, or to its verdict.", print_decode_us},
     {"millrace_compute_seconds", "histogram", "A forward pass of an engine batch.", print_compute_us},

@@ -75,10 +75,14 @@ struct infer_metrics {
     int model_count;
 };
 
+struct backend; /* engine/backend.h */
+
 struct metrics {
     struct session_metrics infer, train;
     struct infer_metrics inference;
     counter model_loads, model_load_failures;
+    pthread_mutex_t engine_lock; /* guards the next */
+    const struct backend *engine;
 };
 
 int metrics_open(struct metrics **out, struct fail *why);
@@ -93,6 +97,9 @@ void metrics_lag(struct session_metrics *s, const struct partition_lag *lag, int
 /* The counters of a version as a variant, made at its first appearance. name "": of requests for models that do not exist. */
 struct model_metrics *metrics_model(struct infer_metrics *i, const char *name, int64_t version,
                                     const char *variant);
+
+/* Whose device is shown, as long as it is open; NULL: no more. */
+void metrics_engine(struct metrics *m, const struct backend *be);
 
 /* The page, in Prometheus' text format 0.0.4. */
 void metrics_print(struct metrics *m, FILE *out);
