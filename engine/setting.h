@@ -98,6 +98,8 @@ int setting_set(const struct setting *table, void *into, const char *key, const 
                 const char *where, struct fail *why);
 /* One value as it would be written in YAML, "***" for a secret that is set (show_secrets: false). */
 void setting_print(const struct setting *s, const void *from, bool show_secrets, FILE *out);
+/* True when a secret of this row is set. */
+bool setting_holds_secret(const struct setting *s, const void *from);
 /* Every key with type, default, bounds and meaning, for `help`. */
 void setting_help(const struct setting *table, FILE *out);
 /* The struct as a YAML file, nested by the dots, each key under its help as a comment. */

@@ -139,6 +139,18 @@ static void print_real(double v, FILE *out)
     fputs(text, out);
 }
 
+bool setting_holds_secret(const struct setting *s, const void *from)
+{
+    const void *at = field(s, from);
+    if (s->type == SETTING_STRING)
+        return s->secret && **(char *const *)at;
+    const struct setting_map *m = at;
+    for (int i = 0; s->type == SETTING_MAP && i < m->count; i++)
+        if (*m->pairs[i].value && is_secret_pair(s, m->pairs[i].key))
+            return true;
+    return false;
+}
+
 void setting_print(const struct setting *s, const void *from, bool show_secrets, FILE *out)
 {
     const void *at = field(s, from);

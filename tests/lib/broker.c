@@ -36,15 +36,26 @@ static void script(char *address, size_t size, const char *const argv[])
     result_free(&r);
 }
 
-void broker_up(struct broker *b, int nodes)
+static void up(struct broker *b, int nodes, const char *more)
 {
     static int count;
     char owner[16], brokers[16];
     snprintf(b->dir, sizeof(b->dir), "%s/broker%d", test_dir(), ++count);
     snprintf(owner, sizeof(owner), "%d", getpid());
     snprintf(brokers, sizeof(brokers), "%d", nodes);
-    script(b->bootstrap, sizeof(b->bootstrap),
-           (const char *[]){SCRIPT, "up", "--data", b->dir, "--brokers", brokers, "--owner", owner, NULL});
+    script(
+        b->bootstrap, sizeof(b->bootstrap),
+        (const char *[]){SCRIPT, "up", "--data", b->dir, "--brokers", brokers, "--owner", owner, more, NULL});
+}
+
+void broker_up(struct broker *b, int nodes)
+{
+    up(b, nodes, NULL);
+}
+
+void broker_up_secure(struct broker *b)
+{
+    up(b, 1, "--secure");
 }
 
 static void broker_do(struct broker *b, const char *command, int node)

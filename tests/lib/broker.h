@@ -33,6 +33,8 @@ struct broker {
 /* Starts `nodes` brokers (1 or 3) in a folder of test_dir(); they are taken down at exit, even after SIGKILL.
  */
 void broker_up(struct broker *b, int nodes);
+/* One that asks who comes: secure.h. */
+void broker_up_secure(struct broker *b);
 void broker_down(struct broker *b);
 /* node 0: all. kill is SIGKILL; start returns when it answers, with the data it had. */
 void broker_kill(struct broker *b, int node);

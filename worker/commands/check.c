@@ -1,5 +1,5 @@
 /* `check`: whether a worker with this configuration would be well, a line each: what was looked at, ok or
- * not, and in the words of whoever refused, what to do.
+ * not, and in the words of whoever refused, what to do. Of topics and rights those of worker.roles.
  * Next to read: worker/stream/topics.h, worker/models/store.h. */
 #include <jansson.h>
 #include <stdio.h>
@@ -10,9 +10,11 @@
 #include "worker/codec/record.h"
 #include "worker/codec/schema_client.h"
 #include "worker/commands/command.h"
+#include "worker/commands/roles.h"
 #include "worker/models/store.h"
 #include "worker/service/text.h"
 #include "worker/stream/reader.h"
+#include "worker/stream/rights.h"
 
 struct options {
     bool print;
@@ -41,6 +43,7 @@ static void line(struct checker *c, const char *what, bool ok, const char *detai
     } else {
         printf("%-7s %-28s %s\n", ok ? "ok" : "not ok", what, detail);
     }
+    fflush(stdout); /* what follows may wait */
     c->lines++;
     c->bad += !ok;
 }
@@ -99,9 +102,9 @@ static void check_engine(struct checker *c)
     backend_close(&be);
 }
 
-/* Asking for offsets needs the permission to describe and read; what else a broker forbids shows only when it
- * is done. */
-static void check_topic(struct checker *c, enum topic t, int partitions)
+/* *partitions becomes what a topic has that is not in the list of all: asked for by its name, the broker says whether it is
+ * hidden or missing. */
+static void check_topic(struct checker *c, enum topic t, int *partitions)
 {
     const struct context *cx = c->cx;
     struct fail why;
@@ -109,31 +112,66 @@ static void check_topic(struct checker *c, enum topic t, int partitions)
     int rc = 0;
     char name[TOPIC_NAME], detail[120];
     topic_full_name(&cx->settings, t, name);
-    if (!partitions)
-        rc = fail(&why, E_CONFIG, "missing, or hidden from this user; `millrace topics create` makes it");
-    else if (t == TOPIC_MODELS && partitions != 1)
-        rc = fail(&why, E_CONFIG, "has %d partitions, must have one: it is read as one log", partitions);
-    for (int p = 0; !rc && p < partitions && p < 4; p++) {
+    if (!*partitions)
+        rc = topic_partitions(&cx->settings, name, cx->timeout_ms, partitions, &why);
+    if (!rc && t == TOPIC_MODELS && *partitions != 1)
+        rc = fail(&why, E_CONFIG, "has %d partitions, must have one: it is read as one log", *partitions);
+    for (int p = 0; !rc && p < *partitions && p < 4; p++) {
         rc = topic_offsets(&cx->settings, name, p, cx->timeout_ms, &start, &end, &why);
         held += end - start;
     }
-    snprintf(detail, sizeof detail, "%d partition%s, %lld offset%s in %s", partitions,
-             partitions == 1 ? "" : "s", (long long)held, held == 1 ? "" : "s",
-             partitions > 4 ? "the first four" : "use");
+    snprintf(detail, sizeof detail, "%d partition%s, %lld offset%s in %s", *partitions,
+             *partitions == 1 ? "" : "s", (long long)held, held == 1 ? "" : "s",
+             *partitions > 4 ? "the first four" : "use");
     outcome(c, name, rc, &why, detail);
+}
+
+static unsigned role_topics(const struct session_role *role)
+{
+    return 1u << role->input | role->reads | role->outputs;
+}
+
+/* What a role may do, by doing it: a line for what it reads, one for what it commits. */
+static void check_rights(struct checker *c, const struct session_role *role, const int partitions[TOPICS])
+{
+    const struct context *cx = c->cx;
+    struct fail why;
+    char what[40];
+    int rc = 0;
+    for (enum topic t = 0; t < TOPICS; t++)
+        if (!partitions[t] && role_topics(role) & 1u << t)
+            return; /* it was said */
+    for (enum topic t = 0; !rc && t < TOPICS; t++)
+        if ((role->reads | 1u << role->input) & 1u << t)
+            rc = rights_read(&cx->settings, t, cx->timeout_ms, &why);
+    snprintf(what, sizeof what, "%s: reading", role->name);
+    outcome(c, what, rc, &why, "its topics can be read");
+    rc = rights_write(&cx->settings, role, partitions, cx->timeout_ms, &why);
+    snprintf(what, sizeof what, "%s: committing", role->name);
+    outcome(c, what, rc, &why, "a transaction over its topics and its group was made and aborted");
 }
 
 static void check_kafka(struct checker *c)
 {
     const struct context *cx = c->cx;
-    const char *servers = setting_map_get(&cx->settings.kafka, "bootstrap.servers");
+    const struct settings *s = &cx->settings;
+    const char *servers = setting_map_get(&s->kafka, "bootstrap.servers");
+    const struct session_role *roles[] = {s->worker_roles & ROLE_INFER ? &role_infer : NULL,
+                                          s->worker_roles & ROLE_TRAIN ? &role_train : NULL};
+    unsigned topics = 0;
     int partitions[TOPICS];
     struct fail why;
-    int rc = topics_look(&cx->settings, cx->timeout_ms, partitions, &why);
+    int rc = topics_look(s, cx->timeout_ms, partitions, &why);
     if (!outcome(c, "broker", rc, &why, servers ? servers : "answers"))
         return;
-    for (int t = 0; t < TOPICS && !command_stop; t++)
-        check_topic(c, (enum topic)t, partitions[t]);
+    for (int i = 0; i < 2; i++)
+        topics |= roles[i] ? role_topics(roles[i]) : 0;
+    for (enum topic t = 0; t < TOPICS && !command_stop; t++)
+        if (topics & 1u << t)
+            check_topic(c, t, &partitions[t]);
+    for (int i = 0; i < 2 && !command_stop; i++)
+        if (roles[i])
+            check_rights(c, roles[i], partitions);
 }
 
 static void check_schema_registry(struct checker *c)
@@ -162,7 +200,6 @@ static int run(const struct context *cx, struct fail *why)
     check_schemas(&c);
     check_folders(&c);
     check_engine(&c);
-    fflush(stdout); /* what follows may wait */
     check_schema_registry(&c);
     check_kafka(&c);
     if (cx->json)

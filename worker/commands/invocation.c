@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "worker/service/log.h"
@@ -223,6 +224,9 @@ int invocation_load(struct invocation *in, struct fail *why)
     if (rc)
         return rc;
     in->settings_open = true;
+    if (settings_hold_secrets(&in->cx.settings))
+        prctl(PR_SET_DUMPABLE,
+              0); /* no core file, and nobody attaches: librdkafka and libcurl keep copies of secrets */
     enum log_level level = (enum log_level)in->cx.settings.log_level;
     if (!in->command->service && level == LOG_INFO)
         level = LOG_WARN; /* what a command has to say it says itself */

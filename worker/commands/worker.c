@@ -12,6 +12,7 @@
 
 #include "worker/codec/framing.h"
 #include "worker/commands/command.h"
+#include "worker/commands/roles.h"
 #include "worker/infer/runner.h"
 #include "worker/models/store.h"
 #include "worker/service/http.h"
@@ -19,7 +20,7 @@
 #include "worker/stream/session.h"
 #include "worker/train/trainer.h"
 
-enum { READY_MS = 200, STOP_MS = 4500, BATCHES = 32 };
+enum { READY_MS = 200, STOP_MS = 4500 };
 
 /* What the roles share, and how each of them ended. */
 struct service {
@@ -109,17 +110,13 @@ static int framing_enter(const struct settings *s, struct session_role *role, st
 static int infer_run(struct service *sv, struct fail *why)
 {
     struct metrics *m = sv->metrics;
-    struct session_role role = {.name = "infer",
-                                .input = TOPIC_INFERENCE,
-                                .outputs = 1u << TOPIC_PREDICTIONS | 1u << TOPIC_SHADOW | 1u << TOPIC_MODELS |
-                                           1u << TOPIC_DEAD_LETTERS,
-                                .batches = BATCHES,
-                                .metrics = &m->infer};
+    struct session_role role = role_infer;
     const struct settings *s = sv->settings;
     struct runner_options options = {.settings = s, .metrics = &m->inference};
     struct backend_options engine = settings_engine(s, settings_threads(s, ROLE_INFER));
     struct backend *be = NULL;
     struct follower *follower = NULL;
+    role.metrics = &m->infer;
     int rc = framing_enter(s, &role, why);
     if (!rc)
         rc = backend_open_with(&be, s->engine_backend, &engine, why);
@@ -134,7 +131,7 @@ static int infer_run(struct service *sv, struct fail *why)
     metrics_engine(m, be);
     metrics_wait(&m->infer, "reading the models topic to its end");
     while (!rc && !sv->stop && !follower_wait_ready(follower, READY_MS))
-        ;
+        rc = follower_denied(follower, why);
     if (!rc && !sv->stop) {
         log_event(LOG_INFO, "ready", "role", role.name, "slot", s->worker_slot, NULL);
         rc = session_run(s, &role, runner_work, &options, &sv->stop, why);
@@ -150,13 +147,8 @@ static int infer_run(struct service *sv, struct fail *why)
 
 static int train_run(struct service *sv, struct fail *why)
 {
-    struct session_role role = {.name = "train",
-                                .input = TOPIC_JOBS,
-                                .outputs = 1u << TOPIC_JOBS | 1u << TOPIC_METRICS | 1u << TOPIC_CHECKPOINTS |
-                                           1u << TOPIC_MODELS | 1u << TOPIC_DEAD_LETTERS,
-                                .batches = TRAIN_BATCHES,
-                                .metrics = &sv->metrics->train,
-                                .hands_over = true};
+    struct session_role role = role_train;
+    role.metrics = &sv->metrics->train;
     if (store_check(sv->settings->models_store, why)) {
         fail_prefix(why, "models.store");
         why->code = E_CONFIG; /* at the start only: a disk that fills up later fails jobs, not the worker */

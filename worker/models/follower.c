@@ -23,6 +23,7 @@ struct follower {
     pthread_cond_t progress;
     struct registry *registry;
     bool ready;
+    struct fail failed;       /* why the topic could not be read the last time; code 0: it could */
     uint64_t asked, answered; /* catch-up requests: answered ones were asked before the end was looked up */
     struct model *cache[CACHED]; /* most recently used first; NULL: free */
     pthread_mutex_t preparing;   /* held while `prepare` runs; guards the two */
@@ -174,6 +175,9 @@ static void *follower_main(void *arg)
     while (!f->stop) {
         if (follow(f, &why) == 0)
             continue;
+        pthread_mutex_lock(&f->lock);
+        f->failed = why;
+        pthread_mutex_unlock(&f->lock);
         if (strcmp(last, why.text) != 0)
             log_event(LOG_WARN, "waiting for the models topic", "text", why.text, NULL);
         snprintf(last, sizeof last, "%s", why.text);
@@ -260,6 +264,16 @@ bool follower_wait_ready(struct follower *f, int timeout_ms)
     bool ready = f->ready;
     pthread_mutex_unlock(&f->lock);
     return ready;
+}
+
+int follower_denied(struct follower *f, struct fail *why)
+{
+    pthread_mutex_lock(&f->lock);
+    int rc = f->failed.code == E_DENIED ? -E_DENIED : 0;
+    if (rc)
+        *why = f->failed;
+    pthread_mutex_unlock(&f->lock);
+    return rc;
 }
 
 int follower_catch_up(struct follower *f, int timeout_ms, struct fail *why)

@@ -18,6 +18,8 @@ void follower_close(struct follower **f);
 void follower_prepare(struct follower *f, void (*prepare)(void *arg, struct model *m), void *arg);
 /* Waits until the topic has been read to its stable end once; false: not within the time. */
 bool follower_wait_ready(struct follower *f, int timeout_ms);
+/* E_DENIED: not ready because the broker refuses the topic. */
+int follower_denied(struct follower *f, struct fail *why);
 /* Waits until everything that was stable at the time of the call has been read. E_RETRY: not within the time. */
 int follower_catch_up(struct follower *f, int timeout_ms, struct fail *why);
 /* Counts up with every event that was applied: while it stands, what was resolved stays right. */

@@ -26,6 +26,8 @@ const struct setting settings_table[] = {
      "what this worker does", false},
     {"worker.state_dir", SETTING_STRING, AT(worker_state_dir), "/var/lib/millrace", 1, 4000, NULL,
      "folder for locks and in-flight marks, one folder in it a slot", false},
+    {"worker.refused_s", SETTING_INT, AT(worker_refused_s), "300", 0, 86400, NULL,
+     "seconds that a worker goes on trying when the broker refuses it after it has run; then it exits 75", false},
     {"kafka", SETTING_MAP, AT(kafka), "{}", 0, 0, NULL,
      "handed to librdkafka as they are, but for the keys the worker owns; KEY_file reads a secret from a file", false},
     {"topics.prefix", SETTING_STRING, AT(topics_prefix), "millrace.", 0, 200, NULL,
@@ -282,6 +284,14 @@ void settings_free(struct settings *s)
 {
     setting_free(settings_table, s);
     *s = (struct settings){0};
+}
+
+bool settings_hold_secrets(const struct settings *s)
+{
+    for (const struct setting *row = settings_table; row->key; row++)
+        if (setting_holds_secret(row, s))
+            return true;
+    return strncmp(s->models_store, "s3://", 5) == 0 || getenv("AWS_SECRET_ACCESS_KEY");
 }
 
 void settings_print(const struct settings *s, FILE *out)

@@ -20,6 +20,7 @@ struct settings {
     int worker_membership; /* enum membership */
     unsigned worker_roles; /* ROLE_* */
     char *worker_state_dir;
+    int64_t worker_refused_s;
     struct setting_map kafka; /* handed to librdkafka as they are; the owned keys are refused */
     char *topics_prefix;
     int framing_inference, framing_samples, framing_jobs; /* enum framing_kind */
@@ -64,6 +65,8 @@ int settings_threads(const struct settings *s, unsigned role);
 struct backend_options settings_engine(const struct settings *s, int threads);
 /* The effective settings as YAML, secrets masked. */
 void settings_print(const struct settings *s, FILE *out);
+/* True when the process will have a secret in its memory: one of the settings, or AWS's for a store in a bucket. */
+bool settings_hold_secrets(const struct settings *s);
 /* config/millrace.yaml: every key with its default under its meaning. */
 int settings_print_reference(FILE *out, struct fail *why);
 #endif

@@ -57,6 +57,7 @@ static void publish(struct session *s, struct assignment *a)
     assignment_release(&old);
     s->valid = a->epoch;
     s->building = a->epoch;
+    s->has_run = true;
 }
 
 static bool closing(struct session *s)
@@ -75,7 +76,7 @@ static int committed_get(struct session *s, rd_kafka_topic_partition_list_t *lis
             err = list->elems[i].err;
         if (!err)
             return 0;
-        int rc = client_fail(s->consumer, err, why, "committed offsets of %s", s->input);
+        int rc = session_fail_consumer(s, err, why, "committed offsets");
         if (rc == -E_DENIED || rc == -E_FENCED)
             return rc;
         if (now_us() > until_us) {

@@ -10,6 +10,7 @@
  *
  * What a commit left open the next commit ends, as it should: so none of this while nothing but commits is known. */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "worker/service/log.h"
@@ -46,6 +47,21 @@ static struct marks *marks_new(const struct session *s)
     return marks;
 }
 
+/* Until the broker has taken every record, or the transaction failed: then they would lie in the queue for ever. */
+static int wait_delivered(struct transactor *t, struct fail *why)
+{
+    int64_t until_us = now_us() + t->timeout_ms * 1000;
+    while (t->delivered < t->produced) {
+        int rc = transactor_failed(t, why);
+        if (rc)
+            return rc;
+        if (now_us() > until_us)
+            return client_fail(t->producer, RD_KAFKA_RESP_ERR__TIMED_OUT, why, "records of nothing");
+        rd_kafka_flush(t->producer->rk, PAUSE_MS); /* which does not linger */
+    }
+    return transactor_failed(t, why);
+}
+
 static int produce_everywhere(struct transactor *t, unsigned outputs, struct fail *why)
 {
     struct output nothing = {.key = {"", 0}, .value = {"", 0}};
@@ -56,14 +72,14 @@ static int produce_everywhere(struct transactor *t, unsigned outputs, struct fai
             nothing.partition = p;
             rc = transactor_produce(t, &nothing, why);
         }
-    rd_kafka_resp_err_t err = rc ? 0 : rd_kafka_flush(t->producer->rk, (int)t->timeout_ms);
-    return err ? client_fail(t->producer, err, why, "records of nothing") : rc;
+    return rc ? rc : wait_delivered(t, why);
 }
 
 /* The group's partition becomes part of the transaction; the group knows no such member and refuses the offsets, so that not
  * even another loss could make them stay. */
-static void offer_offsets(struct transactor *t, const char *group, const char *input)
+static int offer_offsets(struct transactor *t, const char *group, const char *input, struct fail *why)
 {
+    int rc = 0;
     rd_kafka_consumer_group_metadata_t *nobody =
         rd_kafka_consumer_group_metadata_new_with_genid(group, INT32_MAX, "nobody", NULL);
     rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
@@ -74,14 +90,20 @@ static void offer_offsets(struct transactor *t, const char *group, const char *i
         rd_kafka_send_offsets_to_transaction(t->producer->rk, offsets, nobody, ASK_MS);
     if (t->watchdog)
         watchdog_disarm(t->watchdog);
+    rd_kafka_resp_err_t err = refused ? rd_kafka_error_code(refused) : 0;
+    if (err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+        rc = client_fail_right(why, "group", group, "Read");
+    else if (client_wants_right(err))
+        rc = client_fail_right(why, "topic", input, "Read");
     if (refused)
         rd_kafka_error_destroy(refused);
     rd_kafka_topic_partition_list_destroy(offsets);
     rd_kafka_consumer_group_metadata_destroy(nobody);
+    return rc;
 }
 
-int transactor_nothing(struct transactor *t, unsigned outputs, const char *group, const char *input,
-                       struct fail *why)
+static int nothing_once(struct transactor *t, unsigned outputs, const char *group, const char *input,
+                        struct fail *why)
 {
     struct fail ended;
     int rc = transactor_begin(t, why);
@@ -89,13 +111,37 @@ int transactor_nothing(struct transactor *t, unsigned outputs, const char *group
         return rc;
     rc = produce_everywhere(t, outputs, why);
     if (!rc && group)
-        offer_offsets(t, group, input);
+        rc = offer_offsets(t, group, input, why);
     int aborted = transactor_abort(t, rc ? &ended : why);
     rc = rc ? rc : aborted;
     if (!rc && t->refused.code) {
         *why = t->refused;
         rc = -(int)why->code;
     }
+    return rc;
+}
+
+/* The broker does not say which of several topics may not be written to, and a producer whose first transaction was refused is of
+ * no use any more: each is tried with a new one. */
+static bool is_denied(const struct transactor *t, enum topic topic)
+{
+    struct transactor one = {0};
+    struct fail why;
+    memcpy(one.partitions, t->partitions, sizeof one.partitions);
+    bool denied = !transactor_open(&one, t->settings, t->id, t->watchdog, &why) &&
+                  !transactor_init(&one, ASK_MS, &why) &&
+                  nothing_once(&one, 1u << topic, NULL, NULL, &why) == -E_DENIED;
+    transactor_close(&one);
+    return denied;
+}
+
+int transactor_nothing(struct transactor *t, unsigned outputs, const char *group, const char *input,
+                       struct fail *why)
+{
+    int rc = nothing_once(t, outputs, group, input, why);
+    for (enum topic topic = 0; rc == -E_DENIED && topic < TOPICS; topic++)
+        if (outputs & 1u << topic && is_denied(t, topic))
+            return client_fail_right(why, "topic", rd_kafka_topic_name(t->topics[topic]), "Write");
     return rc;
 }
 

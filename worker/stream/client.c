@@ -9,6 +9,8 @@
 
 #include "worker/service/log.h"
 
+enum { CONNECT_MS = 500 };
+
 struct pair {
     const char *key, *value;
 };
@@ -144,15 +146,34 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
               "librdkafka", "facility", facility, "text", text, NULL);
 }
 
+/* Of the client itself: what it may do is refused answer by answer. A handshake that merely broke off is none; TLS 1.3 says only
+ * after the handshake what it thinks of a certificate, which librdkafka takes for a lost connection. */
+static bool is_refusal(rd_kafka_resp_err_t err, const char *text)
+{
+    switch (err) {
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+        return true;
+    case RD_KAFKA_RESP_ERR__SSL:
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+        return strstr(text, "verify failed") ||
+               (strstr(text, "alert") && (strstr(text, "certificate") || strstr(text, "unknown ca")));
+    default:
+        return false;
+    }
+}
+
 static void on_error(rd_kafka_t *rk, int err, const char *text, void *opaque)
 {
     struct client *c = opaque;
     (void)rk;
     pthread_mutex_lock(&c->lock);
     /* A refusal explains more than the connection that closes behind it. */
-    if (c->last_error != RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+    if (!c->refused) {
         c->last_error = (rd_kafka_resp_err_t)err;
         snprintf(c->last_text, sizeof c->last_text, "%s", text);
+        c->refused = is_refusal((rd_kafka_resp_err_t)err, text);
     }
     pthread_mutex_unlock(&c->lock);
     log_event(LOG_DEBUG, "kafka error", "code", rd_kafka_err2name((rd_kafka_resp_err_t)err), "text", text,
@@ -187,6 +208,7 @@ int client_open(struct client **out, const struct settings *s, enum client_kind 
         goto out;
     if (template)
         *c = *template;
+    c->kind = kind;
     pthread_mutex_init(&c->lock, NULL);
     rd_kafka_conf_set_opaque(conf, c);
     rd_kafka_conf_set_log_cb(conf, on_log);
@@ -254,34 +276,92 @@ static enum fail_code code_of(rd_kafka_resp_err_t err)
     }
 }
 
-/* With the right password too: librdkafka's issue 4895. */
-static const char *scram_hint(enum fail_code code, const char *text)
+/* What to do about a refusal, by what librdkafka says of it. */
+static const char *refusal_hint(const char *text)
 {
-    return code == E_DENIED && strstr(text, "SCRAM") && rd_kafka_version() < 0x020601ff
-               ? "; librdkafka before 2.6.1 is refused SCRAM by Kafka from 3.8.1 on even with the right "
-                 "password: "
-                 "use a newer librdkafka, PLAIN over SASL_SSL, or client certificates"
-               : "";
+    if (strstr(text, "Unsupported SASL mechanism"))
+        return "; kafka.sasl.mechanisms must name one that the broker has";
+    if (strstr(text, "SCRAM") && rd_kafka_version() < 0x020601ff)
+        return "; librdkafka before 2.6.1 is refused SCRAM by Kafka from 3.8.1 on even with the right "
+               "password: "
+               "use a newer librdkafka, PLAIN over SASL_SSL, or client certificates";
+    if (strstr(text, "verify failed"))
+        return "; kafka.ssl.ca.location must hold the CA of the broker's certificate, and the certificate "
+               "the "
+               "name that the broker is called by";
+    if (strstr(text, "alert"))
+        return "; the broker wants a client certificate of a CA that it trusts: "
+               "kafka.ssl.certificate.location "
+               "and kafka.ssl.key.location";
+    return "; see kafka.sasl.username and kafka.sasl.password (or the file of sasl.password_file)";
 }
 
 int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *why, const char *format, ...)
 {
-    char doing[300], last[256] = "";
+    char doing[300];
+    struct client *mutable = (struct client *)(uintptr_t)c;
     enum fail_code code = code_of(err);
     va_list args;
     va_start(args, format);
     vsnprintf(doing, sizeof doing, format, args);
     va_end(args);
     if (c && code == E_UNREACHABLE) { /* a timeout hides the reason that librdkafka reported by itself */
-        struct client *mutable = (struct client *)(uintptr_t)c;
+        if (c->kind != CLIENT_MEMBER) /* whose poller hears what librdkafka has to say */
+            rd_kafka_poll(c->rk, 0);
+        if (client_refused(mutable, why))
+            return -(int)why->code;
         pthread_mutex_lock(&mutable->lock);
-        if (c->last_error && code_of(c->last_error) == E_DENIED)
-            code = E_DENIED;
-        snprintf(last, sizeof last, "%s", c->last_text);
+        if (c->last_text[0])
+            fail(why, code, "%s: %s; %s", doing, rd_kafka_err2str(err), c->last_text);
+        else
+            fail(why, code, "%s: %s", doing, rd_kafka_err2str(err));
         pthread_mutex_unlock(&mutable->lock);
+        return -(int)code;
     }
-    return fail(why, code, "%s: %s%s%s%s", doing, rd_kafka_err2str(err), last[0] ? "; " : "", last,
-                scram_hint(code, last));
+    return fail(why, code, "%s: %s", doing, rd_kafka_err2str(err));
+}
+
+int client_refused(struct client *c, struct fail *why)
+{
+    if (!c->refused)
+        return 0;
+    pthread_mutex_lock(&c->lock);
+    fail(why, E_DENIED, "the broker refuses this client: %.300s%s", c->last_text, refusal_hint(c->last_text));
+    pthread_mutex_unlock(&c->lock);
+    return -E_DENIED;
+}
+
+rd_kafka_resp_err_t client_metadata(struct client *c, rd_kafka_topic_t *topic,
+                                    const struct rd_kafka_metadata **out, int timeout_ms)
+{
+    int64_t until_us = now_us() + (int64_t)timeout_ms * 1000;
+    struct fail refused;
+    for (bool connected = false;;) {
+        int64_t left_ms = (until_us - now_us()) / 1000;
+        int ms = connected || left_ms < CONNECT_MS ? (int)left_ms : CONNECT_MS;
+        rd_kafka_resp_err_t err = rd_kafka_metadata(c->rk, !topic, topic, out, ms > 0 ? ms : 1);
+        rd_kafka_poll(c->rk, 0);
+        if (!err || ms >= left_ms || client_refused(c, &refused))
+            return err;
+        connected = err == RD_KAFKA_RESP_ERR__TIMED_OUT; /* it was asked, and has not answered yet */
+    }
+}
+
+bool client_wants_right(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+           err == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED ||
+           err == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
+int client_fail_right(struct fail *why, const char *kind, const char *name, const char *operation)
+{
+    return fail(
+        why, E_DENIED,
+        "%s %s: the right %s is missing; who administers the broker grants it (compose/README.md lists "
+        "what is needed)",
+        kind, name, operation);
 }
 
 int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why)
@@ -351,5 +431,7 @@ int client_offsets(struct client *c, const char *topic, int32_t partition, int t
         is_passing(err = rd_kafka_query_watermark_offsets(c->rk, topic, partition, start, end, timeout_ms)) &&
         now_us() < until_us)
         nanosleep(&(struct timespec){0, 50000000}, NULL);
+    if (client_wants_right(err))
+        return client_fail_right(why, "topic", topic, "Describe");
     return err ? client_fail(c, err, why, "offsets of %s [%d]", topic, (int)partition) : 0;
 }

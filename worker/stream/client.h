@@ -4,6 +4,7 @@
 
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "worker/stream/clock.h"
 #include "worker/stream/source.h"
@@ -21,10 +22,12 @@ enum client_kind {
 
 struct client {
     rd_kafka_t *rk;
+    enum client_kind kind;
     pthread_mutex_t lock; /* guards the last error that librdkafka reported on its own account */
     rd_kafka_resp_err_t last_error;
     char last_text[256];
-    void *owner; /* what the callbacks below get */
+    atomic_bool refused; /* the broker would not have this client: password, certificate */
+    void *owner;         /* what the callbacks below get */
     void (*rebalance)(void *owner, rd_kafka_resp_err_t event, rd_kafka_topic_partition_list_t *partitions);
     void (*delivered)(void *owner, const rd_kafka_message_t *m);
 };
@@ -39,11 +42,22 @@ void client_close(struct client **c);
 /* The one translation of librdkafka's errors: code by what the error means, text "doing: what it says". */
 int client_fail(const struct client *c, rd_kafka_resp_err_t err, struct fail *why, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* E_DENIED: the ACL that is missing, "Read" of the "topic" so-and-so, and where it is written what else is needed. */
+int client_fail_right(struct fail *why, const char *kind, const char *name, const char *operation);
+/* True for the refusals that an ACL would lift. */
+bool client_wants_right(rd_kafka_resp_err_t err);
+/* E_DENIED when the broker has refused this client itself, as far as its thread has heard (rd_kafka_poll): librdkafka goes on
+ * trying. Any thread. */
+int client_refused(struct client *c, struct fail *why);
 /* For the transaction calls; destroys the error. Class by streaming.md's table. */
 int client_fail_transaction(rd_kafka_error_t *error, const char *call, struct fail *why);
 
 /* True once another producer took over; a call may say "fatal" and no more. */
 bool client_is_fenced(const struct client *c);
+
+/* rd_kafka_metadata, of all topics (NULL) or one; ends early when the broker refuses this client. */
+rd_kafka_resp_err_t client_metadata(struct client *c, rd_kafka_topic_t *topic,
+                                    const struct rd_kafka_metadata **out, int timeout_ms);
 
 /* Hands one record over, copied; partition -1: by key. schema: the value of a header millrace.schema in front of the others;
  * NULL: none. NULL, or the error, which the caller destroys; RD_KAFKA_RESP_ERR__QUEUE_FULL asks for rd_kafka_poll and another

@@ -76,6 +76,8 @@ static int on_event(struct kafka_source *src, rd_kafka_message_t *m, struct fail
         rc = fail(why, E_FAILED,
                   "%s [%d]: records from offset %lld on were deleted by retention before they were read",
                   src->session->input, (int)m->partition, p ? (long long)p->next : -1LL);
+    } else if (client_wants_right(m->err)) {
+        rc = client_fail_right(why, "topic", src->session->input, "Read");
     } else {
         struct fail what;
         if (client_fail(src->session->consumer, m->err, &what, "reading %s [%d]", src->session->input,

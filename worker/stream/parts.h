@@ -105,6 +105,8 @@ struct session {
     atomic_bool
         cleared; /* nothing but commits since session_clear: the producer is the committer's, else the poller's */
 
+    atomic_bool has_run; /* partitions were assigned, so that nothing was refused */
+
     pthread_mutex_t lock; /* guards the next five */
     pthread_cond_t settled_changed;
     struct assignment *current;
@@ -134,6 +136,8 @@ void watchdog_disarm(struct watchdog *w);
 /* session.c: the first reason stays. */
 void session_break(struct session *s, const struct fail *reason);
 int session_broken(struct session *s, struct fail *why); /* the code, negative, or 0 */
+/* client_fail for the consumer's errors: names the right that is missing. */
+int session_fail_consumer(struct session *s, rd_kafka_resp_err_t err, struct fail *why, const char *doing);
 
 /* clear.c: unless the session is cleared; on the poller's thread, once it is a member of the group and before it asks for offsets.
  * E_DENIED, E_FENCED, E_CONFIG or E_REBUILD. */

@@ -37,7 +37,7 @@ static int partitions_get(struct client *c, const struct settings *s, const char
     rd_kafka_topic_t *handle = rd_kafka_topic_new(c->rk, topic, NULL);
     if (!handle)
         return client_fail(c, rd_kafka_last_error(), why, "topic %s", topic);
-    rd_kafka_resp_err_t err = rd_kafka_metadata(c->rk, 0, handle, &m, timeout_ms);
+    rd_kafka_resp_err_t err = client_metadata(c, handle, &m, timeout_ms);
     rd_kafka_topic_destroy(handle);
     if (err)
         return client_fail(c, err, why, "no broker answered at %s within %d ms (is it running?)",
@@ -47,7 +47,7 @@ static int partitions_get(struct client *c, const struct settings *s, const char
         rd_kafka_resp_err_t why_not =
             m->topic_cnt == 1 ? m->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
         if (why_not == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
-            rc = client_fail(c, why_not, why, "topic %s", topic);
+            rc = client_fail_right(why, "topic", topic, "Describe");
         else
             rc = fail(why, E_FAILED, "topic %s does not exist (%s): `millrace topics create` makes it", topic,
                       rd_kafka_err2str(why_not));
@@ -62,7 +62,7 @@ int topic_partitions(const struct settings *s, const char *topic, int timeout_ms
                      struct fail *why)
 {
     struct client *c = NULL;
-    int rc = client_open(&c, s, CLIENT_ADMIN, NULL, NULL, why);
+    int rc = client_open(&c, s, CLIENT_READER, NULL, NULL, why); /* a producer would have the topic made */
     if (!rc)
         rc = partitions_get(c, s, topic, timeout_ms, count, why);
     client_close(&c);
@@ -249,6 +249,8 @@ static int reader_event(struct reader *r, rd_kafka_message_t *m, struct fail *wh
         rc = fail(why, E_FAILED,
                   "%s [%d]: records from offset %lld on were deleted while they were being read", r->topic,
                   (int)m->partition, g ? (long long)g->next : -1LL);
+    } else if (client_wants_right(m->err)) {
+        rc = client_fail_right(why, "topic", r->topic, "Read");
     } else if (m->err != RD_KAFKA_RESP_ERR__TRANSPORT && m->err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         struct fail what;
         if (client_fail(r->client, m->err, &what, "reading %s [%d]", r->topic, (int)m->partition) ==

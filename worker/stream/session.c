@@ -7,8 +7,11 @@
 #include "worker/service/bug.h"
 #include "worker/service/log.h"
 #include "worker/stream/parts.h"
+#include "worker/stream/reader.h"
+#include "worker/stream/rights.h"
 
 enum { CLOSE_MS = 3000, DESTROY_MS = 5000, LEAVE_MS = 300, ASK_MS = 5000, POLL_MS = 50 };
+enum { PAUSE_MS = 1000, PAUSE_MOST_MS = 30000 }; /* between two attempts that were refused */
 enum { REBUILDS = 5, REBUILD_WINDOW_S = 600, FENCES = 3, FENCE_WINDOW_S = 60 };
 
 void session_break(struct session *s, const struct fail *reason)
@@ -108,11 +111,24 @@ static const struct sink_ops sink_ops = {sink_take_op, sink_put_op, sink_wait_op
 
 /* ---- opening ---- */
 
-static void nap(struct session *s, int ms)
+static void nap(atomic_bool *stop, int ms)
 {
     struct timespec pause = {0, 50000000};
-    for (; ms > 0 && !*s->stop; ms -= 50)
+    for (; ms > 0 && !*stop; ms -= 50)
         nanosleep(&pause, NULL);
+}
+
+/* The topics of the role. One that a list of all leaves out is asked for by its name: it may be hidden. */
+static int look_for_topics(struct session *s, struct fail *why)
+{
+    unsigned wanted = 1u << s->role->input | s->role->outputs | s->role->reads;
+    char full[TOPIC_NAME];
+    int rc = topics_look(s->settings, ASK_MS, s->tx.partitions, why);
+    for (enum topic t = 0; !rc && t < TOPICS; t++)
+        if (wanted & 1u << t && !s->tx.partitions[t])
+            rc = topic_partitions(s->settings, topic_full_name(s->settings, t, full), ASK_MS,
+                                  &s->tx.partitions[t], why);
+    return rc;
 }
 
 /* Waits for a broker that has every topic. Refusals are not waited for. */
@@ -120,23 +136,27 @@ static int wait_for_topics(struct session *s, struct fail *why)
 {
     char last[sizeof why->text] = "";
     while (!*s->stop) {
-        int rc = topics_look(s->settings, ASK_MS, s->tx.partitions, why);
-        if (rc && rc != -E_UNREACHABLE && rc != -E_FAILED)
+        int rc = look_for_topics(s, why);
+        if (rc != -E_UNREACHABLE && rc != -E_FAILED)
             return rc;
-        int t = 0;
-        while (!rc && t < TOPICS && s->tx.partitions[t])
-            t++;
-        if (!rc && t == TOPICS)
-            return 0;
-        if (!rc)
-            fail(why, E_FAILED, "topic %s%s does not exist: `millrace topics create` makes it",
-                 s->settings->topics_prefix, topic_short_name(t));
         if (strcmp(last, why->text) != 0)
             log_event(LOG_WARN, "waiting for the broker", "role", s->role->name, "text", why->text, NULL);
         snprintf(last, sizeof last, "%s", why->text);
-        nap(s, 500);
+        nap(s->stop, 500);
     }
     return fail(why, E_INTERRUPTED, "stopped while waiting for the broker");
+}
+
+/* What the work reads besides its input it reads late: a right that is missing is found before. */
+static int may_read(struct session *s, struct fail *why)
+{
+    struct fail what;
+    for (enum topic t = 0; t < TOPICS; t++)
+        if (s->role->reads & 1u << t && rights_read(s->settings, t, ASK_MS, &what) == -E_DENIED) {
+            *why = what;
+            return -E_DENIED;
+        }
+    return 0;
 }
 
 static int open_producer(struct session *s, struct fail *why)
@@ -198,6 +218,12 @@ static int open_batches(struct session *s, struct fail *why)
     return 0;
 }
 
+const char *session_group(const struct settings *s, const struct session_role *role, char out[300])
+{
+    snprintf(out, 300, "%s.%s", s->worker_group, role->name);
+    return out;
+}
+
 static void session_init(struct session *s, const struct settings *settings, const struct session_role *role,
                          atomic_bool *stop, struct watchdog *watchdog)
 {
@@ -217,7 +243,7 @@ static void session_init(struct session *s, const struct settings *settings, con
     s->sink.session = s;
     kafka_source_open(&s->source, s);
     topic_full_name(settings, role->input, s->input);
-    snprintf(s->group, sizeof s->group, "%s.%s", settings->worker_group, role->name);
+    session_group(settings, role, s->group);
     snprintf(s->transactional_id, sizeof s->transactional_id, "%s%s.%s", settings->topics_prefix,
              settings->worker_slot, role->name);
 }
@@ -265,6 +291,15 @@ static void *work_main(void *arg)
     return NULL;
 }
 
+int session_fail_consumer(struct session *s, rd_kafka_resp_err_t err, struct fail *why, const char *doing)
+{
+    if (err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+        return client_fail_right(why, "group", s->group, "Read");
+    if (client_wants_right(err))
+        return client_fail_right(why, "topic", s->input, "Describe");
+    return client_fail(s->consumer, err, why, "%s of %s", doing, s->input);
+}
+
 /* A record here was not forwarded: it would be lost, so everything is read again from what is committed. */
 static void on_stray(struct session *s, const rd_kafka_message_t *m)
 {
@@ -279,7 +314,7 @@ static void on_stray(struct session *s, const rd_kafka_message_t *m)
     rd_kafka_resp_err_t err = m->err;
     if (err == RD_KAFKA_RESP_ERR__FATAL)
         err = rd_kafka_fatal_error(s->consumer->rk, text, sizeof text);
-    int rc = client_fail(s->consumer, err, &why, "consumer of %s", s->input);
+    int rc = session_fail_consumer(s, err, &why, "consumer");
     if (m->err == RD_KAFKA_RESP_ERR__FATAL && rc != -E_FENCED && rc != -E_DENIED)
         why.code = E_REBUILD;
     if (fail_class(why.code) == FAIL_REBUILD || why.code == E_DENIED)
@@ -290,12 +325,15 @@ static void on_stray(struct session *s, const rd_kafka_message_t *m)
 
 static void poll_until_end(struct session *s, struct work *w)
 {
+    struct fail why;
     while (!*s->stop && !s->is_broken && !w->done) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(s->consumer->rk, POLL_MS);
         if (m) {
             on_stray(s, m);
             rd_kafka_message_destroy(m);
         }
+        if (client_refused(s->consumer, &why) || client_refused(s->tx.producer, &why))
+            session_break(s, &why);
         assignment_rewind(s);
         refetch_poke(s);
         lag_tell(s);
@@ -346,6 +384,13 @@ static int session_turn(struct session *s, session_work *run, void *arg, struct 
     return session_broken(s, why);
 }
 
+/* What one session leaves to the next. */
+struct life {
+    bool cleared, has_run; /* as in struct session; has_run: any of them */
+    int64_t refused_us;    /* since when each is refused; 0: the last one ran */
+    int pause_ms;
+};
+
 /* Notes that something happened now; true when that is once too often within the window. */
 static bool too_often(int64_t *times_us, int most, int64_t window_s)
 {
@@ -376,18 +421,40 @@ static int after_break(const struct session_role *role, int64_t *rebuilds_us, in
     return 0;
 }
 
-/* cleared: as the session before left it, then as this one does. */
+/* A role has run once and is refused now: a password or a right is being changed, and whoever does that needs a while. 0: try
+ * again. */
+static int after_refusal(const struct settings *s, const struct session_role *role, struct life *life,
+                         atomic_bool *stop, struct fail *why)
+{
+    if (!life->refused_us) {
+        life->refused_us = now_us();
+        life->pause_ms = PAUSE_MS;
+    }
+    int64_t for_s = (now_us() - life->refused_us) / 1000000;
+    if (for_s >= s->worker_refused_s) {
+        why->code = E_RESTART;
+        return fail_prefix(why, "refused for %lld s", (long long)for_s);
+    }
+    log_event(LOG_WARN, "refused: trying again", "role", role->name, "pause_ms",
+              log_text("%d", life->pause_ms), "text", why->text, NULL);
+    nap(stop, life->pause_ms);
+    life->pause_ms = 2 * life->pause_ms < PAUSE_MOST_MS ? 2 * life->pause_ms : PAUSE_MOST_MS;
+    return 0;
+}
+
 static int session_once(const struct settings *settings, const struct session_role *role, session_work *work,
-                        void *arg, atomic_bool *stop, struct watchdog *watchdog, bool *cleared,
+                        void *arg, atomic_bool *stop, struct watchdog *watchdog, struct life *life,
                         struct fail *why)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
         return fail(why, E_MEMORY, "a session");
     session_init(s, settings, role, stop, watchdog);
-    s->cleared = *cleared;
+    s->cleared = life->cleared;
     metrics_wait(role->metrics, "waiting for the broker and its topics");
     int rc = wait_for_topics(s, why);
+    if (!rc && !life->has_run)
+        rc = may_read(s, why);
     if (!rc)
         rc = open_batches(s, why);
     if (!rc)
@@ -398,7 +465,11 @@ static int session_once(const struct settings *settings, const struct session_ro
     if (!rc)
         rc = session_turn(s, work, arg, why);
     metrics_wait(role->metrics, "the session is closed");
-    *cleared = s->cleared;
+    life->cleared = s->cleared;
+    if (s->has_run) {
+        life->has_run = true;
+        life->refused_us = 0;
+    }
     session_close(s);
     free(s);
     return rc;
@@ -409,15 +480,19 @@ int session_run(const struct settings *s, const struct session_role *role, sessi
 {
     int64_t rebuilds_us[REBUILDS + 1] = {0}, fences_us[FENCES] = {0};
     struct watchdog watchdog;
-    bool cleared = false;
+    struct life life = {0};
     int rc = watchdog_open(&watchdog, why);
     if (rc)
         return rc;
     do {
-        rc = session_once(s, role, work, arg, stop, &watchdog, &cleared, why);
+        rc = session_once(s, role, work, arg, stop, &watchdog, &life, why);
         if (rc == -E_INTERRUPTED && *stop)
             rc = 0;
-    } while (rc && !(rc = after_break(role, rebuilds_us, fences_us, why)) && !*stop);
+        if (!rc)
+            break;
+        rc = rc == -E_DENIED && life.has_run ? after_refusal(s, role, &life, stop, why)
+                                             : after_break(role, rebuilds_us, fences_us, why);
+    } while (!rc && !*stop);
     watchdog_close(&watchdog);
     return rc;
 }

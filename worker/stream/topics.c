@@ -52,7 +52,7 @@ int topic_find(const struct settings *s, const char *name)
 static int metadata_get(struct client *c, const struct settings *s, int timeout_ms,
                         const struct rd_kafka_metadata **out, struct fail *why)
 {
-    rd_kafka_resp_err_t err = rd_kafka_metadata(c->rk, 1, NULL, out, timeout_ms);
+    rd_kafka_resp_err_t err = client_metadata(c, NULL, out, timeout_ms);
     if (!err)
         return 0;
     return client_fail(c, err, why,

@@ -6,7 +6,13 @@
 
 #include "worker/stream/parts.h"
 
-enum { CALL_MS = 1000, FIRST_REPORT_MS = 2000, LIMIT = 17825792 - 4096, LETTER = 65536 };
+enum {
+    CALL_MS = 1000,
+    FIRST_REPORT_MS = 2000,
+    LATE_REPORT_MS = 500,
+    LIMIT = 17825792 - 4096,
+    LETTER = 65536
+};
 
 int64_t transaction_timeout_ms(const struct settings *s)
 {
@@ -37,8 +43,11 @@ static void on_delivered(void *transactor, const rd_kafka_message_t *m)
     if (large)
         learn(t, topic, size);
     if (!t->refused.code) {
-        client_fail(NULL, m->err, &t->refused, "a record of %zu bytes for %s was refused", size,
-                    rd_kafka_topic_name(m->rkt));
+        if (client_wants_right(m->err))
+            client_fail_right(&t->refused, "topic", rd_kafka_topic_name(m->rkt), "Write");
+        else
+            client_fail(NULL, m->err, &t->refused, "a record of %zu bytes for %s was refused", size,
+                        rd_kafka_topic_name(m->rkt));
         t->refused_err = m->err;
     }
     if (large && topic == TOPIC_DEAD_LETTERS && m->len <= LETTER) {
@@ -53,8 +62,10 @@ static void on_delivered(void *transactor, const rd_kafka_message_t *m)
 int transactor_open(struct transactor *t, const struct settings *s, const char *id, struct watchdog *watchdog,
                     struct fail *why)
 {
-    const char *extra[] = {"transactional.id", id, NULL};
+    const char *extra[] = {"transactional.id", t->id, NULL};
     struct client template = {.owner = t, .delivered = on_delivered};
+    t->settings = s;
+    snprintf(t->id, sizeof t->id, "%s", id);
     t->timeout_ms = transaction_timeout_ms(s);
     t->give_up_us = INT64_MAX;
     t->watchdog = watchdog;
@@ -128,9 +139,19 @@ static int call(struct transactor *t, const char *name, step *once, const struct
         watchdog_arm(t->watchdog, name, 2 * t->timeout_ms);
     for (;;) {
         rd_kafka_error_t *error = once(t->producer->rk, offered);
+        if (error && rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED) {
+            rd_kafka_error_destroy(error);
+            rc = client_fail_right(why, "transactional id", t->id, "Write");
+            break;
+        }
         rc = error ? client_fail_transaction(error, name, why) : 0;
         if (rc != -E_RETRY)
             break;
+        rd_kafka_poll(t->producer->rk, 0);
+        if (client_refused(t->producer, why)) {
+            rc = -E_DENIED;
+            break;
+        }
         t->tainted |= once != step_init;
         if (now_us() - began_us > limit_ms * 1000 || now_us() > t->give_up_us) {
             rc = fail_prefix(why, "given up after %lld ms", (long long)((now_us() - began_us) / 1000));
@@ -183,7 +204,29 @@ int transactor_abort(struct transactor *t, struct fail *why)
     int64_t until_us = now_us() + FIRST_REPORT_MS * 1000;
     while (t->produced && !t->delivered && now_us() < until_us)
         rd_kafka_poll(t->producer->rk, 10);
-    return call_begun(t, "abort_transaction", step_abort, NULL, why);
+    int rc = call_begun(t, "abort_transaction", step_abort, NULL, why);
+    until_us = now_us() + LATE_REPORT_MS * 1000;
+    while (!rc && t->delivered < t->produced && now_us() < until_us) /* they would count for the next one */
+        rd_kafka_poll(t->producer->rk, 10);
+    return rc;
+}
+
+/* begin_transaction is refused within a transaction, and says of one that failed why it did. */
+int transactor_failed(struct transactor *t, struct fail *why)
+{
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(t->producer->rk);
+    if (error && rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__STATE &&
+        !rd_kafka_error_txn_requires_abort(error) && !rd_kafka_error_is_fatal(error)) {
+        rd_kafka_error_destroy(error);
+        return 0;
+    }
+    struct fail found;
+    int rc = error ? client_fail_transaction(error, "records of nothing", &found)
+                   : fail(&found, E_REBUILD, "a transaction was not open any more");
+    if (rc == -E_ABORT)
+        return 0;
+    *why = found;
+    return rc;
 }
 
 /* ---- producing ---- */
@@ -213,6 +256,10 @@ int transactor_produce(struct transactor *t, const struct output *o, struct fail
         size_t size = o->value.size + o->key.size;
         if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
             learn(t, o->topic, size);
+        if (client_wants_right(err)) {
+            rd_kafka_error_destroy(error);
+            return client_fail_right(why, "topic", rd_kafka_topic_name(t->topics[o->topic]), "Write");
+        }
         int rc = fail(why, rd_kafka_error_is_fatal(error) ? E_REBUILD : E_ABORT,
                       "a record of %zu bytes for %s: %s", size, topic_short_name(o->topic),
                       rd_kafka_error_string(error));

@@ -14,10 +14,12 @@ struct watchdog;
 struct marks;
 
 struct transactor {
+    const struct settings *settings;
     struct client *producer;
     rd_kafka_topic_t *topics[TOPICS];
     int partitions[TOPICS];         /* filled by whoever opens it */
     atomic_size_t limits[TOPICS];   /* the largest record each topic is known to take: learnt downwards */
+    char id[600];                   /* transactional.id */
     int64_t timeout_ms;             /* transaction.timeout.ms: no call is repeated for longer */
     atomic_int_fast64_t give_up_us; /* nor beyond this time (monotonic); INT64_MAX: none */
     struct watchdog *watchdog;      /* over each call; NULL: none */
@@ -55,8 +57,11 @@ int transactor_commit(struct transactor *t, struct fail *why);
 /* Waits a while for the first report before: an abort that overtakes the first record is fatal. */
 int transactor_abort(struct transactor *t, struct fail *why);
 
+/* Whether the transaction failed, while records are under way, for more than an abort would mend: E_DENIED, E_REBUILD. */
+int transactor_failed(struct transactor *t, struct fail *why);
+
 /* clear.c: a transaction of which nothing stays, over every partition of the topics in `outputs` (1 << enum topic each) and,
- * unless NULL, the offsets of `group` at `input`. */
+ * unless NULL, the offsets of `group` at `input`. E_DENIED names the topic that may not be written to. */
 int transactor_nothing(struct transactor *t, unsigned outputs, const char *group, const char *input,
                        struct fail *why);
 void marks_note(struct marks *marks, enum topic topic, int32_t partition, int64_t offset);

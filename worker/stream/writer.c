@@ -56,7 +56,7 @@ int writer_open(struct writer **out, const struct settings *s, int timeout_ms, s
     if (!rc)
         rc = client_open(&w->client, s, CLIENT_PRODUCER, NULL, &template, why);
     if (!rc) {
-        rd_kafka_resp_err_t err = rd_kafka_metadata(w->client->rk, 0, NULL, &m, timeout_ms);
+        rd_kafka_resp_err_t err = client_metadata(w->client, NULL, &m, timeout_ms);
         if (err)
             rc = client_fail(w->client, err, why, "no broker answered at %s within %d ms (is it running?)",
                              client_servers(s), timeout_ms);

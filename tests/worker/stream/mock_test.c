@@ -84,7 +84,7 @@ static const struct scene {
      E_DENIED, ERRORS},
     {"InitProducerId: timeout too long", INIT_PRODUCER_ID, ERR(INVALID_TRANSACTION_TIMEOUT), 1, ENDS,
      E_CONFIG, ERRORS},
-    {"AddPartitionsToTxn: refused", ADD_PARTITIONS, ERR(TOPIC_AUTHORIZATION_FAILED), MOST, ENDS, E_DENIED,
+    {"AddPartitionsToTxn: refused", ADD_PARTITIONS, ERR(TOPIC_AUTHORIZATION_FAILED), MOST, ENDS, E_RESTART,
      ERRORS},
     {"AddPartitionsToTxn: producer id forgotten", ADD_PARTITIONS, ERR(INVALID_PRODUCER_ID_MAPPING), 1,
      ABORTED, 0, ERRORS},
@@ -101,7 +101,7 @@ static const struct scene {
     {"Produce: too few replicas", PRODUCE, ERR(NOT_ENOUGH_REPLICAS), 2, INSIDE, 0, ERRORS},
     {"AddOffsetsToTxn: coordinator moved", ADD_OFFSETS, ERR(NOT_COORDINATOR), 2, CALLED_AGAIN, 0, ERRORS},
     {"AddOffsetsToTxn: fenced", ADD_OFFSETS, ERR(INVALID_PRODUCER_EPOCH), 1, FENCED, 0, ERRORS},
-    {"AddOffsetsToTxn: group refused", ADD_OFFSETS, ERR(GROUP_AUTHORIZATION_FAILED), 1, ENDS, E_DENIED,
+    {"AddOffsetsToTxn: group refused", ADD_OFFSETS, ERR(GROUP_AUTHORIZATION_FAILED), 1, ENDS, E_RESTART,
      ERRORS},
     {"TxnOffsetCommit: old generation", TXN_OFFSET_COMMIT, ERR(ILLEGAL_GENERATION), 1, ABORTED, 0, ERRORS},
     {"TxnOffsetCommit: unknown member", TXN_OFFSET_COMMIT, ERR(UNKNOWN_MEMBER_ID), 1, ABORTED, 0, ERRORS},
@@ -264,8 +264,9 @@ static void cluster_open(struct play *p)
                                "session.timeout.ms=4000",
                                "heartbeat.interval.ms=500",
                                "transaction.timeout.ms=4000",
-                               "worker.membership=dynamic"};
-    NEED(!settings_load(&p->settings, NULL, overrides, 7, &p->why));
+                               "worker.membership=dynamic",
+                               "worker.refused_s=0"}; /* what has run and is refused ends at once, with 75 */
+    NEED(!settings_load(&p->settings, NULL, overrides, 8, &p->why));
     NEED(!metrics_open(&p->metrics, &p->why));
     for (enum topic t = 0; t < TOPICS; t++)
         NEED(!rd_kafka_mock_topic_create(p->cluster, topic_full_name(&p->settings, t, topic), PARTITIONS, 1));
