@@ -37,7 +37,7 @@ rows = []
 for who, r in of("peers"):
     n, broker = r["rows_per_record"], r["cpu_cores"]["broker"]
     share = r["rows_per_second"] / (engine * (cores - broker))
-    times = "" if who == "ours" else f"{ours[n] / r['rows_per_second']:.1f}"
+    times = "" if who == "ours" or n not in ours else f"{ours[n] / r['rows_per_second']:.1f}"
     rows.append(
         [str(n), NAMES[who], count(r["rows_per_second"]), f"{share:.2f}" if who == "ours" else "", times]
         + [f"{broker:.2f}", us(r, "broker"), us(r, "worker"), f"{r['worker_mb']['peak']:.0f}", str(r["answered_twice"])]
