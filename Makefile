@@ -44,7 +44,7 @@ TESTS      := $(patsubst %.c,$(B)/%,$(TEST_SRC))
 # Programs that time parts; built one by one: make build/release/tests/bench/kernels
 BENCHES    := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-FUZZ_TARGETS := record image onnx safetensors yaml deadletter settings
+FUZZ_TARGETS := record schema image onnx safetensors yaml deadletter settings
 # Told before the first compiler error: what is missing. The goals that install or need nothing go on.
 MISSING := $(shell tests/setup build --print)
 FREE    := setup test asan tsan demo help clean lint format size fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
@@ -191,6 +191,9 @@ FUZZ_RECORD  := tests/fuzz/record_fuzz.c tests/fuzz/differential.c engine/fail.c
                 worker/service/embedded.c $(filter-out %/container.c,$(wildcard worker/codec/*.c))
 $(B)/record_fuzz: $(call OBJ,$(FUZZ_RECORD)) $(B)/embedded.o
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+FUZZ_SCHEMA  := $(patsubst %/record_fuzz.c,%/schema_fuzz.c,$(filter-out %/differential.c,$(FUZZ_RECORD)))
+$(B)/schema_fuzz: $(call OBJ,$(FUZZ_SCHEMA)) $(B)/embedded.o
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 FUZZ_IMAGE   := tests/fuzz/image_fuzz.c engine/fail.c engine/tensor.c $(wildcard worker/codec/image*.c)
 $(B)/image_fuzz: $(call OBJ,$(FUZZ_IMAGE))
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -212,6 +215,7 @@ $(B)/onnx_fuzz $(B)/safetensors_fuzz $(B)/yaml_fuzz: $(B)/%: $(B)/tests/fuzz/%.o
 # Files beside the corpus, and what a target's inputs look like.
 FUZZ_MORE_yaml     := config
 FUZZ_MORE_settings := config
+FUZZ_FLAGS_schema := -dict=tests/fuzz/schema.dict -max_len=8192
 FUZZ_FLAGS_onnx := -dict=tests/fuzz/onnx.dict -max_len=16384
 .PHONY: fuzz fuzz-build $(addprefix fuzz-,$(FUZZ_TARGETS))
 fuzz-build:

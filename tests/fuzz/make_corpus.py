@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes tests/fuzz/corpus/onnx and safetensors: a small file for each operator and chain that the readers know, and a few
+"""Makes tests/fuzz/corpus/onnx, safetensors and schema: a small file for each operator and chain that the readers know, and a few
 that are wrong in one place. Needs Debian's python3-onnx; the files are checked in: nothing runs this but its reader."""
 import json
 import os
@@ -110,8 +110,27 @@ def safetensors_files():
     write("cut", b'{"w":{"dtype":"F32","shape":[2', b"")
 
 
+TYPES = ["InferenceBatch", "Sample", "Prediction", "TrainingJob", "LossMetric", "ModelVersionEvent", "JobCheckpoint"]
+
+
+def schema_files():
+    """What tests/vectors/make_writers.py made, behind the byte of its type."""
+    writers = os.path.join(HERE, "..", "..", "vectors", "writers")
+    for name in sorted(n[:-5] for n in os.listdir(writers) if n.endswith(".avsc")):
+        kind, case = name.split(".")
+        if case in ("bare", "less", "elsewhere") or kind in TYPES[5:]:
+            continue
+        with open(os.path.join(writers, name + ".avsc"), "rb") as f:
+            schema = json.dumps(json.loads(f.read()), separators=(",", ":")).encode()
+        with open(os.path.join(writers, name + ".bin"), "rb") as f:
+            value = f.read()
+        with open(os.path.join(HERE, "schema", name), "wb") as f:
+            f.write(bytes([TYPES.index(kind)]) + schema + b"\0" + value)
+
+
 if __name__ == "__main__":
-    for folder in ("onnx", "safetensors"):
+    for folder in ("onnx", "safetensors", "schema"):
         os.makedirs(os.path.join(HERE, folder), exist_ok=True)
     onnx_files()
     safetensors_files()
+    schema_files()
