@@ -43,19 +43,35 @@ def produce(broker, registry, topic, model, count):
     producer.close()
 
 
-def read(broker, registry, topic, count):
+def values(broker, registry, topic, count):
     consumer = kafka.KafkaConsumer(topic, bootstrap_servers=broker, auto_offset_reset="earliest", group_id=f"py-{os.getpid()}")
     schemas = {}
-    for _, message in zip(range(int(count)), consumer):
+    left = int(count)
+    for message in consumer:
+        if len(message.value) < 7:
+            continue  # the marker of a transaction: this client hands it out
         magic, number = struct.unpack(">bI", message.value[:5])
         assert magic == 0
         if number not in schemas:
             schemas[number] = avro.schema.parse(ask(f"{registry}/schemas/ids/{number}")["schema"].replace('"logicalType"', '"unit"'))
-        value = avro.io.DatumReader(schemas[number]).read(avro.io.BinaryDecoder(io.BytesIO(message.value[5:])))
+        yield avro.io.DatumReader(schemas[number]).read(avro.io.BinaryDecoder(io.BytesIO(message.value[5:])))
+        left -= 1
+        if left == 0:
+            return
+
+
+def read(*place):
+    for value in values(*place):
         tensor = value["tensors"][0]
         print(json.dumps({"id": value["id"], "model": value["model"], "dtype": tensor["dtype"], "shape": tensor["shape"],
                           "bytes": len(tensor["data"])}), flush=True)
 
 
+def answers(*place):
+    for value in values(*place):
+        print(json.dumps({"id": value["id"], "version": value["version"], "labels": [row["label"] for row in value["rows"]]}),
+              flush=True)
+
+
 if __name__ == "__main__":
-    {"produce": produce, "read": read}[sys.argv[1]](*sys.argv[2:])
+    {"produce": produce, "read": read, "answers": answers}[sys.argv[1]](*sys.argv[2:])

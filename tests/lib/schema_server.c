@@ -95,25 +95,33 @@ static bool gate_answers(void *context)
     return up;
 }
 
-void schema_gate_start(struct schema_gate *g, const struct schema_server *s)
+/* Folder, certificates, users, ports: what stays when it is started again. */
+static void gate_make(struct schema_gate *g)
 {
     struct result r = {0};
-    int basic = test_free_port(), mtls = test_free_port(), bearer = test_free_port();
+    g->dir = test_path("gate");
+    g->ca_file = in_gate("ca.crt");
+    g->other_ca_file = in_gate("wrongca.crt");
+    g->cert_file = in_gate("worker.crt");
+    g->key_file = in_gate("worker.key");
+    g->other_cert_file = in_gate("intruder.crt");
+    g->other_key_file = in_gate("intruder.key");
+    if (mkdir(g->dir, 0700) == 0) { /* else of a gate before this one */
+        result_expect((result_runl(&r, 20000, "tests/lib/certificates", g->dir, NULL), &r), 0);
+        result_free(&r);
+        write_users();
+    }
+    snprintf(g->basic, sizeof g->basic, "https://127.0.0.1:%d", test_free_port());
+    snprintf(g->mtls, sizeof g->mtls, "https://127.0.0.1:%d", test_free_port());
+    snprintf(g->bearer, sizeof g->bearer, "https://127.0.0.1:%d", test_free_port());
+}
+
+void schema_gate_start(struct schema_gate *g, const struct schema_server *s)
+{
     char text[4000];
-    *g = (struct schema_gate){.ca_file = in_gate("ca.crt"),
-                              .other_ca_file = in_gate("wrongca.crt"),
-                              .cert_file = in_gate("worker.crt"),
-                              .key_file = in_gate("worker.key"),
-                              .other_cert_file = in_gate("intruder.crt"),
-                              .other_key_file = in_gate("intruder.key")};
-    assert_int_equal(mkdir(test_path("gate"), 0700), 0);
-    result_expect((result_runl(&r, 20000, "tests/lib/certificates", test_path("gate"), NULL), &r), 0);
-    result_free(&r);
-    write_users();
-    snprintf(g->basic, sizeof g->basic, "https://127.0.0.1:%d", basic);
-    snprintf(g->mtls, sizeof g->mtls, "https://127.0.0.1:%d", mtls);
-    snprintf(g->bearer, sizeof g->bearer, "https://127.0.0.1:%d", bearer);
-    const char *dir = test_path("gate");
+    if (!g->dir)
+        gate_make(g);
+    const char *dir = g->dir, *basic = g->basic + 8, *mtls = g->mtls + 8, *bearer = g->bearer + 8;
     snprintf(text, sizeof text,
              "%sdaemon off; worker_processes 1; pid %s/pid; error_log %s/error.log;\n"
              "events { worker_connections 256; }\n"
@@ -121,12 +129,11 @@ void schema_gate_start(struct schema_gate *g, const struct schema_server *s)
              "%s/t3;\n"
              "uwsgi_temp_path %s/t4; scgi_temp_path %s/t5;\n"
              "ssl_certificate %s/server.crt; ssl_certificate_key %s/server.key;\n"
-             "server { listen 127.0.0.1:%d ssl; location / { auth_basic \"schemas\"; auth_basic_user_file "
-             "%s/users;\n"
+             "server { listen %s ssl; location / { auth_basic \"schemas\"; auth_basic_user_file %s/users;\n"
              "  proxy_pass %s/; } }\n"
-             "server { listen 127.0.0.1:%d ssl; ssl_client_certificate %s/ca.crt; ssl_verify_client on;\n"
+             "server { listen %s ssl; ssl_client_certificate %s/ca.crt; ssl_verify_client on;\n"
              "  location / { proxy_pass %s/; } }\n"
-             "server { listen 127.0.0.1:%d ssl; location / {\n"
+             "server { listen %s ssl; location / {\n"
              "  if ($http_authorization != \"Bearer " GATE_TOKEN
              "\") { return 401; } proxy_pass %s/; } }\n}\n",
              geteuid() ? "" : "user root;\n", dir, dir, dir, dir, dir, dir, dir, dir, dir, basic, dir, s->url,

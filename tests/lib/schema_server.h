@@ -27,6 +27,7 @@ uint32_t schema_server_put(const struct schema_server *s, const char *subject, c
 /* All with TLS, by a certificate of ca_file. */
 struct schema_gate {
     struct process process;
+    const char *dir; /* NULL: never started */
     char basic[64], mtls[64],
         bearer[64]; /* URLs: want GATE_USER and its password; a certificate of ca_file; GATE_TOKEN */
     const char *ca_file, *other_ca_file;
@@ -34,6 +35,7 @@ struct schema_gate {
     const char *other_cert_file, *other_key_file; /* of other_ca_file */
 };
 
+/* One that was stopped comes back under its old ports. */
 void schema_gate_start(struct schema_gate *g, const struct schema_server *s);
 
 #endif

@@ -39,10 +39,11 @@ static int64_t clock_now_ms(void)
 
 bool framing_is_set(const struct settings *s, const struct record_type *t)
 {
-    int kind = strcmp(t->topic, "inference") == 0 ? s->framing_inference
-               : strcmp(t->topic, "samples") == 0 ? s->framing_samples
-               : strcmp(t->topic, "jobs") == 0    ? s->framing_jobs
-                                                  : FRAMING_RAW;
+    int kind = strcmp(t->topic, "inference") == 0     ? s->framing_inference
+               : strcmp(t->topic, "samples") == 0     ? s->framing_samples
+               : strcmp(t->topic, "jobs") == 0        ? s->framing_jobs
+               : strcmp(t->topic, "predictions") == 0 ? s->framing_predictions
+                                                      : FRAMING_RAW;
     return kind == FRAMING_CONFLUENT;
 }
 
@@ -227,15 +228,17 @@ void framing_subject(const char *topic, char out[300])
 }
 
 int framing_frame(struct framing *f, const struct record_type *t, const char *topic,
-                  unsigned char frame[FRAME_BYTES], struct fail *why)
+                  const struct schema_stop *stop, unsigned char frame[FRAME_BYTES], struct fail *why)
 {
     char subject[300];
     uint32_t id = 0;
     framing_subject(topic, subject);
     const char *schema = record_schema(t, t->version);
+    schema_client_stop(f->client, stop);
     int rc = f->settings->registry_auto_register
                  ? schema_client_register(f->client, subject, schema, &id, why)
                  : schema_client_find(f->client, subject, schema, &id, why);
+    schema_client_stop(f->client, NULL);
     if (rc == -E_UNKNOWN_SCHEMA)
         return fail(why, E_FAILED, "%s is not in the schema registry's subject %s: millrace schemas register",
                     t->name, subject);

@@ -32,7 +32,7 @@ int framing_unwrap(struct framing *f, const struct record_type *t, struct span v
 /* The frame for records of a type in a topic ("<prefix>inference", ...): our schema is looked up in the subject "<topic>-value", and
  * put there unless schema_registry.auto_register is false. Codes of schema_client.h. */
 int framing_frame(struct framing *f, const struct record_type *t, const char *topic,
-                  unsigned char frame[FRAME_BYTES], struct fail *why);
+                  const struct schema_stop *stop, unsigned char frame[FRAME_BYTES], struct fail *why);
 /* The subject of a topic; out holds 300 bytes. */
 void framing_subject(const char *topic, char out[300]);
 

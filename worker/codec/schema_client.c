@@ -94,7 +94,7 @@ static size_t receive(char *bytes, size_t one, size_t n, void *arg)
 
 static bool stop_asked(const struct schema_client *c)
 {
-    return c->stop && c->stop->asked(c->stop->arg);
+    return c->stop && c->stop->asked && c->stop->asked(c->stop->arg);
 }
 
 static int progress(void *arg, curl_off_t down, curl_off_t downloaded, curl_off_t up, curl_off_t uploaded)

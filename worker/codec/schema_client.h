@@ -21,7 +21,7 @@ enum { SCHEMA_TRY_MS = 3000 };
 struct schema_client;
 
 struct schema_stop {
-    bool (*asked)(void *arg);
+    bool (*asked)(void *arg); /* NULL: never */
     void *arg;
 };
 

@@ -7,7 +7,6 @@
 #include "worker/commands/models_view.h"
 #include "worker/service/text.h"
 #include "worker/stream/clock.h"
-#include "worker/stream/payload.h"
 #include "worker/stream/reader.h"
 
 enum { NEWEST = 200, MOST = 256, WAIT_MS = 100 }; /* offsets of each partition; pairs of worker and version */
@@ -27,20 +26,24 @@ static bool is(const char *text, struct span s)
     return strlen(text) == s.size && memcmp(text, s.data, s.size) == 0;
 }
 
-static void take(struct workers *w, const struct record *r)
+/* A record that is no prediction tells of nobody. */
+static int take(struct workers *w, const struct context *cx, const struct record *r, struct fail *why)
 {
     struct prediction_head head;
     struct span payload;
-    struct fail unread; /* a record that is no prediction tells of nobody */
-    int i = 0;
-    if (!r->value.data || record_payload(r, record_type_find("Prediction"), &payload, &unread) ||
-        prediction_read_head(payload, &head, &unread) || head.supersedes)
-        return;
+    struct fail unread;
+    int i = 0, rc = command_payload(cx, r, "Prediction", &payload, &unread);
+    if (rc && fail_class(unread.code) != FAIL_RECORD) {
+        *why = unread;
+        return rc;
+    }
+    if (rc || prediction_read_head(payload, &head, &unread) || head.supersedes)
+        return 0;
     while (i < w->count && !(w->seats[i].version == head.version && is(w->seats[i].model, head.model) &&
                              is(w->seats[i].worker, head.worker)))
         i++;
     if (i == MOST)
-        return;
+        return 0;
     struct seat *s = &w->seats[i];
     if (i == w->count) {
         snprintf(s->model, sizeof s->model, "%.*s", (int)head.model.size, head.model.data);
@@ -49,6 +52,7 @@ static void take(struct workers *w, const struct record *r)
         w->count++;
     }
     s->at_ms = head.produced_at > s->at_ms ? head.produced_at : s->at_ms;
+    return 0;
 }
 
 static int ranges_make(const struct context *cx, const char *topic, struct reader_range **out, int *count,
@@ -85,7 +89,7 @@ int workers_read(struct workers **out, const struct context *cx, struct fail *wh
         idle_ms = event == SOURCE_NONE ? idle_ms + WAIT_MS : 0;
         done = event == SOURCE_END;
         if (event == SOURCE_RECORD)
-            take(w, &r);
+            rc = take(w, cx, &r, why);
         else if (event < 0)
             rc = event;
         else if (idle_ms > cx->timeout_ms)

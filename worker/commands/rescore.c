@@ -17,6 +17,7 @@
 #include "worker/service/terminal.h"
 #include "worker/stream/clock.h"
 #include "worker/stream/lone_sink.h"
+#include "worker/stream/payload.h"
 
 enum { SETTLE_MS = 15000 }; /* above transaction.timeout.ms */
 
@@ -46,6 +47,8 @@ struct rescore {
     struct answered_query query;
     struct answered *answered;
     struct lone_sink *out;
+    struct framing *framing; /* of what is written */
+    struct frame frames[TOPICS];
     struct reader *reader;
     struct progress progress;
     int64_t idle_ms;
@@ -212,8 +215,11 @@ static int reader_begin(struct rescore *r, struct fail *why)
 
 static int answer_again(struct rescore *r, struct fail *why)
 {
-    struct runner_options o = {
-        .settings = &r->cx->settings, .stop_at_end = true, .replaces = replaces, .replaces_arg = r};
+    struct runner_options o = {.frames = r->frames,
+                               .settings = &r->cx->settings,
+                               .stop_at_end = true,
+                               .replaces = replaces,
+                               .replaces_arg = r};
     int rc = router_open(&o.router, r->be, (int)r->cx->settings.batch_max_rows, NULL, r->model, NULL, why);
     if (rc)
         return rc;
@@ -280,6 +286,14 @@ static int query_parse(struct rescore *r, char name[128], struct fail *why)
     return rc;
 }
 
+static int frames_open(struct rescore *r, struct fail *why)
+{
+    const struct payload_wait wait = {{asked_to_stop, NULL}, r->cx->timeout_ms};
+    const struct settings *s = &r->cx->settings;
+    int rc = framing_open(&r->framing, s, why);
+    return rc ? rc : payload_frames(r->framing, s, 1u << TOPIC_PREDICTIONS, &wait, r->frames, why);
+}
+
 static int model_open(struct rescore *r, struct fail *why)
 {
     const struct settings *s = &r->cx->settings;
@@ -324,6 +338,8 @@ static int run(const struct context *cx, struct fail *why)
     char name[128];
     int rc = query_parse(&r, name, why);
     if (!rc)
+        rc = frames_open(&r, why);
+    if (!rc)
         rc = model_open(&r, why);
     if (!rc)
         rc = lone_sink_insist(attempt, &r, &command_stop, why);
@@ -331,6 +347,7 @@ static int run(const struct context *cx, struct fail *why)
         rc = report(&r, why);
     backend_close(&r.be);
     model_release(&r.model);
+    framing_close(&r.framing);
     return rc;
 }
 

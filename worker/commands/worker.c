@@ -10,13 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "worker/codec/framing.h"
 #include "worker/commands/command.h"
 #include "worker/commands/roles.h"
 #include "worker/infer/runner.h"
 #include "worker/models/store.h"
 #include "worker/service/http.h"
 #include "worker/service/log.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/session.h"
 #include "worker/train/trainer.h"
 
@@ -92,19 +92,28 @@ static int inflight_take(const struct settings *s, struct inflight **f, struct f
     return rc;
 }
 
-/* A schema registry that is away is waited for where its answer is needed; one that refuses us at the start ends the worker. */
-static int framing_enter(const struct settings *s, struct session_role *role, struct fail *why)
+static bool asked_to_stop(void *service)
 {
-    int rc = framing_open(&role->framing, s, why);
+    return ((struct service *)service)->stop;
+}
+
+/* A schema registry that is away is waited for where its answer is needed: here for the frames of what the role writes. One that
+ * refuses us at the start ends the worker. */
+static int framing_enter(struct service *sv, struct session_role *role, struct frame frames[TOPICS],
+                         struct fail *why)
+{
+    const struct payload_wait wait = {{asked_to_stop, sv}, -1};
+    int rc = framing_open(&role->framing, sv->settings, why);
     if (rc || !role->framing)
         return rc;
+    metrics_wait(role->metrics, "waiting for the schema registry");
     rc = framing_ping(role->framing, why);
     if (rc == -E_DENIED || rc == -E_CONFIG)
         return rc;
     if (rc)
         log_event(LOG_WARN, "the schema registry does not answer yet", "role", role->name, "text", why->text,
                   NULL);
-    return 0;
+    return payload_frames(role->framing, sv->settings, role->outputs, &wait, frames, why);
 }
 
 static int infer_run(struct service *sv, struct fail *why)
@@ -112,12 +121,13 @@ static int infer_run(struct service *sv, struct fail *why)
     struct metrics *m = sv->metrics;
     struct session_role role = role_infer;
     const struct settings *s = sv->settings;
-    struct runner_options options = {.settings = s, .metrics = &m->inference};
+    struct frame frames[TOPICS] = {0};
+    struct runner_options options = {.settings = s, .metrics = &m->inference, .frames = frames};
     struct backend_options engine = settings_engine(s, settings_threads(s, ROLE_INFER));
     struct backend *be = NULL;
     struct follower *follower = NULL;
     role.metrics = &m->infer;
-    int rc = framing_enter(s, &role, why);
+    int rc = framing_enter(sv, &role, frames, why);
     if (!rc)
         rc = backend_open_with(&be, s->engine_backend, &engine, why);
     if (!rc)
@@ -154,7 +164,8 @@ static int train_run(struct service *sv, struct fail *why)
         why->code = E_CONFIG; /* at the start only: a disk that fills up later fails jobs, not the worker */
         return -E_CONFIG;
     }
-    int rc = framing_enter(sv->settings, &role, why);
+    struct frame frames[TOPICS] = {0}; /* what training writes is raw */
+    int rc = framing_enter(sv, &role, frames, why);
     if (!rc) {
         log_event(LOG_INFO, "ready", "role", role.name, "slot", sv->settings->worker_slot, NULL);
         rc = session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
@@ -178,7 +189,8 @@ static void *role_main(void *arg)
     struct role *r = arg;
     struct service *sv = r->service;
     struct fail why = {0};
-    if (r->run(sv, &why))
+    int rc = r->run(sv, &why);
+    if (rc && !(rc == -E_INTERRUPTED && sv->stop))
         end_with(sv, &why); /* one role that cannot go on ends the worker */
     atomic_fetch_sub(&sv->running, 1);
     return NULL;

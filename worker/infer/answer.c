@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/codec/wire.h"
 #include "worker/stream/clock.h"
 
 enum { ROW_BYTES = 48, CLASS_BYTES = 10, RECORD_BYTES = 1024, ERROR_BYTES = 128 };
@@ -170,7 +171,7 @@ static struct tensor_view rows_view(const struct answer *a, struct shape row, co
 }
 
 int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch, const char *worker,
-                  struct fail *why)
+                  const struct frame *frame, struct fail *why)
 {
     const struct model *m = a->served->model;
     struct tensor_view outputs = rows_view(a, graph_output(m->graph), a->outputs);
@@ -192,6 +193,8 @@ int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch
         .compute_us = a->compute_us,
     };
     scratch->size = 0;
+    if (frame && frame->on)
+        bytes_put(scratch, frame->bytes, FRAME_BYTES);
     prediction_begin(scratch, a->id, text_span(m->name), m->version, a->rows);
     put_rows(a, scratch, order, probability);
     prediction_end(scratch, a->rows, &tail);

@@ -4,6 +4,7 @@
 #define WORKER_INFER_ANSWER_H
 
 #include "worker/infer/router.h"
+#include "worker/stream/payload.h"
 #include "worker/stream/sink.h"
 
 struct answer {
@@ -38,9 +39,9 @@ int answer_refuse_row(struct answer *a, struct batch *b, int64_t i, enum row_sta
 /* All rows, with a static text. */
 int answer_refuse(struct answer *a, struct batch *b, enum row_status status, const char *error,
                   struct fail *why);
-/* Appends the Prediction to the batch's outputs. `scratch` is any buffer, reused. */
+/* Appends the Prediction to the batch's outputs, in its topic's frame (NULL: none). `scratch` is any buffer, reused. */
 int answer_finish(const struct answer *a, struct batch *b, struct bytes *scratch, const char *worker,
-                  struct fail *why);
+                  const struct frame *frame, struct fail *why);
 
 struct score {
     int32_t label;

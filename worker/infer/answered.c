@@ -22,7 +22,7 @@ struct answered {
     struct answered_query query;
     char input[TOPIC_NAME];
     struct part *parts;
-    int partitions;
+    int partitions, timeout_ms;
     int64_t count, done;
 };
 
@@ -90,14 +90,16 @@ static bool is_asked(const struct answered *a, const struct record *r, int64_t p
            (q->partition < 0 || partition == q->partition);
 }
 
-static int head_read(const struct record *r, struct prediction_head *head, struct fail *why)
+static int head_read(const struct answered *a, const struct record *r, struct prediction_head *head,
+                     struct fail *why)
 {
+    const struct payload_wait wait = {.timeout_ms = a->timeout_ms};
     struct span payload;
-    int rc = record_payload(r, record_type_find("Prediction"), &payload, why);
+    int rc = record_payload_wait(r, record_type_find("Prediction"), &wait, &payload, why);
     if (!rc)
         rc = prediction_read_head(payload, head, why);
-    if (!rc)
-        return 0;
+    if (!rc || fail_class(why->code) != FAIL_RECORD)
+        return rc;
     why->code = E_FAILED;
     fail_prefix(why, "%s [%d] offset %lld is no prediction that can be read", r->topic, (int)r->partition,
                 (long long)r->offset);
@@ -111,7 +113,7 @@ static int take(struct answered *a, const struct record *r, struct fail *why)
     int64_t partition = header_number(r, "src.partition"), offset = header_number(r, "src.offset");
     if (!is_asked(a, r, partition, offset))
         return 0;
-    int rc = head_read(r, &head, why);
+    int rc = head_read(a, r, &head, why);
     if (rc || head.model.size != strlen(q->model) || memcmp(head.model.data, q->model, head.model.size) != 0)
         return rc;
     bool again = head.supersedes && head.version == q->version;
@@ -186,6 +188,7 @@ int answered_read(struct answered **out, const struct settings *s, const struct 
     if (!a)
         return fail(why, E_MEMORY, "answered requests");
     a->query = *q;
+    a->timeout_ms = timeout_ms;
     topic_full_name(s, TOPIC_INFERENCE, a->input);
     int rc = topic_partitions(s, a->input, timeout_ms, &a->partitions, why);
     if (!rc && !(a->parts = calloc((size_t)a->partitions, sizeof *a->parts)))

@@ -28,6 +28,7 @@ static const char EXPIRED[] = "the deadline had passed";
 struct runner {
     const struct settings *settings;
     struct router *router;
+    const struct frame *frames;
     bool always_outputs, always_explain;
     int64_t (*replaces)(void *arg, const struct record *r); /* NULL: first answers */
     void *replaces_arg;
@@ -419,7 +420,8 @@ static int seal(struct runner *r, struct fail *why)
     int rc = router_each_filled(r->router, flush, r, why);
     int64_t began_us = now_us();
     for (struct answer *a = r->first; !rc && a; a = a->next)
-        rc = answer_finish(a, r->batch, &r->scratch, r->settings->worker_slot, why);
+        rc = answer_finish(a, r->batch, &r->scratch, r->settings->worker_slot,
+                           r->frames ? &r->frames[a->topic] : NULL, why);
     histogram_observe(HISTOGRAM(r, encode_us), now_us() - began_us);
     if (!rc)
         rc = router_judge(r->router, r->settings, r->batch, why);
@@ -443,6 +445,7 @@ int runner_work(struct source *src, struct sink *sink, void *options, struct fai
     const struct runner_options *o = options;
     struct runner r = {.settings = o->settings,
                        .router = o->router,
+                       .frames = o->frames,
                        .always_outputs = o->always_outputs,
                        .always_explain = o->always_explain,
                        .replaces = o->replaces,

@@ -9,6 +9,7 @@
 struct runner_options {
     const struct settings *settings; /* batch, commit and inference settings; worker_slot names the worker */
     struct router *router;
+    const struct frame *frames;    /* of predictions, by enum topic (payload_frames); NULL: all raw */
     struct infer_metrics *metrics; /* NULL: nobody counts */
     struct inflight *inflight;     /* NULL: a crash leaves no trace */
     bool stop_at_end;              /* a file: return 0 when everything is read and answered */

@@ -38,6 +38,8 @@ const struct setting settings_table[] = {
      "how sample records are framed", false},
     {"framing.jobs", SETTING_CHOICE, AT(framing_jobs), "raw", 0, 0, "raw|confluent",
      "how job records are framed", false},
+    {"framing.predictions", SETTING_CHOICE, AT(framing_predictions), "raw", 0, 0, "raw|confluent",
+     "how predictions are framed, the shadow's too", false},
     {"schema_registry.url", SETTING_STRING, AT(registry_url), "", 0, 2000, NULL,
      "the schema registry of confluent framing; several, with commas between them, are tried in turn", false},
     {"schema_registry.username", SETTING_STRING, AT(registry_username), "", 0, 200, NULL,
@@ -212,7 +214,7 @@ static bool is_place(const char *uri)
 
 static int check_schema_registry(const struct settings *s, struct fail *why)
 {
-    bool confluent = s->framing_inference || s->framing_samples || s->framing_jobs;
+    bool confluent = s->framing_inference || s->framing_samples || s->framing_jobs || s->framing_predictions;
     bool basic = *s->registry_username, bearer = *s->registry_token || *s->registry_token_file;
     if (confluent && !*s->registry_url)
         return fail(why, E_CONFIG,

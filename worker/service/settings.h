@@ -23,8 +23,8 @@ struct settings {
     int64_t worker_refused_s;
     struct setting_map kafka; /* handed to librdkafka as they are; the owned keys are refused */
     char *topics_prefix;
-    int framing_inference, framing_samples, framing_jobs; /* enum framing_kind */
-    char *registry_url;                                   /* a comma list; "" unless something is confluent */
+    int framing_inference, framing_samples, framing_jobs, framing_predictions; /* enum framing_kind */
+    char *registry_url; /* a comma list; "" unless something is confluent */
     char *registry_username, *registry_password, *registry_password_file, *registry_token,
         *registry_token_file;
     char *registry_ca_file, *registry_cert_file, *registry_key_file;

@@ -4,6 +4,7 @@
 
 #include "worker/codec/framing.h"
 #include "worker/stream/source.h"
+#include "worker/stream/topics.h"
 
 struct payload_wait {
     struct schema_stop stop; /* asked NULL: never */
@@ -17,5 +18,15 @@ int record_payload(const struct record *r, const struct record_type *t, struct s
 /* The same, waiting for the schema registry: E_INTERRUPTED when `stop` says so, E_UNREACHABLE after the time. */
 int record_payload_wait(const struct record *r, const struct record_type *t, const struct payload_wait *wait,
                         struct span *payload, struct fail *why);
+
+struct frame {
+    bool on; /* confluent */
+    unsigned char bytes[FRAME_BYTES];
+};
+
+/* The frames of what a worker writes into the topics of the set `topics` (1 << enum topic), into frames[topic]; waits for the schema
+ * registry as above. Besides, what framing_frame returns. */
+int payload_frames(struct framing *f, const struct settings *s, unsigned topics,
+                   const struct payload_wait *wait, struct frame frames[TOPICS], struct fail *why);
 
 #endif

@@ -96,7 +96,7 @@ static int destination_of(struct writer *w, const char *topic, struct destinatio
     int ours = topic_find(w->settings, topic);
     const struct record_type *t = ours < 0 ? NULL : record_type_of_topic(topic_short_name((enum topic)ours));
     d.framed = t && framing_is_confluent(w->framing, t);
-    int rc = d.framed ? framing_frame(w->framing, t, topic, d.frame, why) : 0;
+    int rc = d.framed ? framing_frame(w->framing, t, topic, NULL, d.frame, why) : 0;
     if (rc)
         return rc;
     if (w->count == HANDLES || !(d.handle = rd_kafka_topic_new(w->client->rk, topic, NULL)))

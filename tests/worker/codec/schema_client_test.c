@@ -98,6 +98,7 @@ static void test_registers_finds_and_reads(void **state)
     assert_string_equal(text, record_schema(t, 1));
     assert_int_equal(of_version, id);
     free(text);
+    schema_client_stop(c, &(struct schema_stop){0}); /* nobody asks */
     assert_int_equal(schema_client_level(c, "t.inference-value", level, &why), 0);
     assert_string_equal(level, "NONE");
     schema_client_close(&c);

@@ -37,11 +37,12 @@ static const char *framed(const char *topics)
 static void foreign(struct result *r, const char *language, const char *mode, struct stage *s,
                     const char *model, int count)
 {
+    const char *of = strcmp(mode, "answers") == 0 ? "predictions" : "inference";
     static char node[300], classes[800];
     char topic[100], n[16];
     struct result got = {0};
     const char *argv[16], **a = argv;
-    snprintf(topic, sizeof topic, "%sinference", s->prefix);
+    snprintf(topic, sizeof topic, "%s%s", s->prefix, of);
     snprintf(n, sizeof n, "%d", count);
     if (strcmp(language, "js") == 0) {
         result_expect((result_runl(&got, 300000, "tests/foreign/get", "node", NULL), &got), 0);
@@ -173,6 +174,53 @@ static void test_ours_is_read_by_foreigners(void **state)
     result_free(&r);
 }
 
+/* What the worker writes is framed as well where it is told to be: read by a foreigner, by tail, and by rescore, which writes it once
+ * more. */
+static void test_predictions_too(void **state)
+{
+    struct stage s;
+    struct process worker = {0};
+    struct result r = {0};
+    (void)state;
+    stage_begin(&s);
+    stage_model(&s, "lenet", 2, 2, false);
+    const char *rest = framed("inference: confluent, predictions: confluent");
+    worker_begin(&s, &worker, rest);
+    foreign(&r, "py", "produce", &s, "lenet", EACH);
+    foreign(&r, "py", "answers", &s, NULL, EACH);
+    int seen = 0;
+    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n"), seen++) {
+        json_t *one = json_loads(line, 0, NULL);
+        assert_int_equal(json_integer_value(json_object_get(one, "version")), 1);
+        assert_int_equal(json_array_size(json_object_get(one, "labels")), 2);
+        json_decref(one);
+    }
+    assert_int_equal(seen, EACH);
+    json_t *raw = topic_read(&s, "predictions", EACH); /* a reader that is not told sees the frame's zero */
+    assert_non_null(json_object_get(json_array_get(raw, 0), "error"));
+    json_decref(raw);
+    snprintf(s.config, sizeof s.config, "%s", stage_config(&s, &(struct stage_settings){.rest = rest}));
+    json_t *all = topic_read(&s, "predictions", EACH);
+    assert_int_equal(rows_of(by_key(all, "py-0")), 2);
+    json_decref(all);
+    stage_run(&s, &r, 60000, "rescore", "lenet@2", "--from", "beginning", "--to", "end", NULL);
+    result_expect(&r, 0);
+    all = topic_read(&s, "predictions", 2 * EACH);
+    int again = 0;
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        json_t *value = json_object_get(json_array_get(all, i), "value");
+        again += json_integer_value(json_object_get(value, "version")) == 2 &&
+                 json_integer_value(json_object_get(value, "supersedes")) == 1;
+    }
+    assert_int_equal(again, EACH);
+    json_decref(all);
+    stage_run(&s, &r, 60000, "models", "--workers", NULL);
+    result_expect(&r, 0);
+    assert_non_null(strstr(r.out, "lenet"));
+    result_free(&r);
+    process_kill(&worker);
+}
+
 /* ---- verdicts ---- */
 
 static void put_frame(struct stage *s, const char *key, int magic, uint32_t id, const void *rest, size_t size)
@@ -255,60 +303,80 @@ static void put_good(struct stage *s, const char *key, uint32_t id)
     bytes_free(&b);
 }
 
+static void gate_open(struct schema_gate *gate, const char *const schemas[], int count)
+{
+    schema_server_start(&server); /* empty: the same schemas in the same order have the same ids */
+    for (int i = 0; i < count; i++)
+        assert_int_equal(
+            schema_server_put(&server, (const char *[]){"away1-value", "away2-value"}[i], schemas[i]), i + 1);
+    schema_gate_start(gate, &server);
+}
+
+/* No nginx either, so that nobody sees it before its schemas are there again. */
+static void gate_shut(struct schema_gate *gate)
+{
+    process_signal(&gate->process, SIGTERM);
+    assert_int_equal(process_wait(&gate->process, 10000), 0);
+    process_kill(&server.process);
+}
+
 /* Away when the worker starts, and when a second id comes; what is known is served meanwhile. Nothing is lost or judged, the
  * partitions stay, and a stop is a stop. */
 static void test_away_at_the_start_and_in_the_middle(void **state)
 {
     const char *schema = record_schema(record_type_find("InferenceBatch"), 1);
-    char second[12000];
+    char other[12000], rest[600];
+    const char *const schemas[] = {schema, other};
+    struct schema_gate gate = {0};
     struct stage s;
     struct process worker = {0};
     (void)state;
-    snprintf(second, sizeof second, "{\"doc\":\"another\",%s", strchr(schema, '{') + 1);
+    snprintf(other, sizeof other, "{\"doc\":\"another\",%s", strchr(schema, '{') + 1);
     process_kill(&server.process);
-    schema_server_start(&server); /* empty: ids begin anew */
-    uint32_t one = schema_server_put(&server, "away-value", schema), two = one + 1;
-    process_kill(&server.process);
+    gate_open(&gate, schemas, 1);
+    gate_shut(&gate);
+    snprintf(
+        rest, sizeof rest,
+        "framing: {inference: confluent}\nschema_registry: {url: \"%s\", token: \"%s\", ca_file: \"%s\"}\n",
+        gate.bearer, GATE_TOKEN, gate.ca_file);
     stage_begin(&s);
-    worker_begin(&s, &worker, framed("inference: confluent"));
+    worker_begin(&s, &worker, rest);
     assert_true(process_wait_text(&worker, "the schema registry does not answer yet", 1, 10000));
-    put_good(&s, "a", one);
+    put_good(&s, "a", 1);
     assert_true(process_wait_text(&worker, "waiting for the schema registry", 1, 20000));
     expect_no_letters(&s);
-    schema_server_start(&server);
-    assert_int_equal(schema_server_put(&server, "away-value", schema), one);
+    gate_open(&gate, schemas, 1);
     json_t *all = topic_read(&s, "predictions", 1);
     by_key(all, "a");
     json_decref(all);
 
-    process_kill(&server.process);
-    put_good(&s, "b", one); /* known for as long as the worker lives */
+    gate_shut(&gate);
+    put_good(&s, "b", 1); /* known for as long as the worker lives */
     all = topic_read(&s, "predictions", 2);
     by_key(all, "b");
     json_decref(all);
-    put_good(&s, "c", two);
+    put_good(&s, "c", 2);
     assert_true(process_wait_text(&worker, "waiting for the schema registry", 2, 20000));
     process_signal(&worker, SIGTERM);
     assert_int_equal(process_wait(&worker, 6000), 0);
     expect_no_letters(&s);
 
-    worker_begin(&s, &worker, framed("inference: confluent"));
+    worker_begin(&s, &worker, rest);
     assert_true(process_wait_text(&worker, "waiting for the schema registry", 1, 30000));
-    schema_server_start(&server);
-    schema_server_put(&server, "away-value", schema);
-    assert_int_equal(schema_server_put(&server, "away2-value", second), two);
+    gate_open(&gate, schemas, 2);
     all = topic_read(&s, "predictions", 3);
     by_key(all, "c");
     json_decref(all);
     expect_no_letters(&s);
     assert_int_equal(process_count_text(&worker, "session is opened again"), 0);
+    assert_int_equal(process_count_text(&worker, GATE_TOKEN), 0);
     process_kill(&worker);
 }
 
 /* Refused at the start: the configuration is wrong, and the worker says so. */
 static void test_refused_at_the_start(void **state)
 {
-    struct schema_gate gate;
+    struct schema_gate gate = {0};
     struct stage s;
     struct process worker = {0};
     char rest[2000];
@@ -371,6 +439,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_foreign_producers_are_answered),
         cmocka_unit_test(test_ours_is_read_by_foreigners),
+        cmocka_unit_test(test_predictions_too),
         cmocka_unit_test(test_frames_that_are_wrong),
         cmocka_unit_test(test_samples_and_jobs),
         cmocka_unit_test(test_refused_at_the_start),
