@@ -56,7 +56,7 @@ endif
 # The CUDA backend, where nvcc is (gpu/README.md). CUDA=1 makes its absence an error, CUDA=0 leaves it out.
 NVCC := $(if $(or $(filter 0,$(CUDA)),$(filter asan tsan fuzz,$(FLAVOUR))),,$(shell command -v $(or $(wildcard $(CUDA_HOME)/bin/nvcc),nvcc)))
 ifeq ($(CUDA)$(NVCC)$(filter-out release debug,$(FLAVOUR)),1)
-$(error CUDA=1: nvcc not found: install CUDA 12.8 or newer, or set CUDA_HOME)
+$(error CUDA=1: nvcc not found: install CUDA 13 or set CUDA_HOME)
 endif
 
 .PHONY: all tests clean

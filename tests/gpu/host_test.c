@@ -1,4 +1,4 @@
-/* The host side of backend cuda over the stand-in: whole networks against ref however late or early streams run, order of
+/* The host side of backend cuda over the stand-in: whole networks against ref in whatever order streams run, order of
  * calls, graphs, every error once, memory and workspace that run out, and what opening refuses. */
 #include "engine/loss.h"
 #include "engine/net.h"
@@ -133,13 +133,13 @@ static void networks_agree(void **state)
     static float outputs[2][STEPS * ROWS * OUTPUTS], results[2][RESULTS];
     int64_t n = 0;
     (void)state;
-    for (int eager = 0; eager < 2; eager++)
+    for (int oldest = 0; oldest < 2; oldest++)
         for (int ref = 0; ref < 2; ref++) {
             struct rig rig = {0};
             if (!ref && !rig_open(&rig.be))
                 skip();
             if (!rig_has_device())
-                standin_eager(eager);
+                standin_oldest_first(oldest);
             if (!ref)
                 open_net(&rig, NET_INFER);
             else
@@ -151,7 +151,7 @@ static void networks_agree(void **state)
             else
                 open_rig(&rig, "ref", NET_TRAIN);
             if (!rig_has_device())
-                standin_eager(eager);
+                standin_oldest_first(oldest);
             n = train(&rig, results[ref]);
             close_rig(&rig);
             if (ref) {

@@ -21,8 +21,8 @@ extern "C" {
  * program that a test starts. */
 void standin_reset(void);
 void standin_compute(bool on);
-/* Work runs as soon as it is queued, where the streams' order allows it; else when somebody waits for it. */
-void standin_eager(bool on);
+/* When somebody waits, the oldest stream goes first, as far as its waits let it; else the newest. */
+void standin_oldest_first(bool on);
 /* The nth call (from 1) of this function from now on returns `error`. */
 void standin_refuse(const char *function, int nth, int error);
 /* From the nth call on every call of the runtime returns `error`, as after a bad address on a device. */

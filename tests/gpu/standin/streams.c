@@ -1,6 +1,6 @@
-/* Streams, events and graphs: work waits in its stream until somebody waits for it, and then only what that needs is
- * done. With standin_eager it is done as early as the streams allow. Either way a wait that is missing gives wrong
- * numbers, where a device would give them now and then. */
+/* Streams, events and graphs: work waits in its stream until somebody waits for it, and is then done stream by stream, as
+ * far as their waits allow, from the newest or from the oldest. A wait that is missing gives wrong numbers in one of the two
+ * orders, where a device would give them now and then. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +9,11 @@
 
 static struct CUstream_st *streams;
 static int numbers;
-static bool eager, compute;
+static bool oldest_first, compute;
 
-void standin_eager(bool on)
+void standin_oldest_first(bool on)
 {
-    eager = on;
+    oldest_first = on;
 }
 
 void standin_compute(bool on)
@@ -24,7 +24,7 @@ void standin_compute(bool on)
 void streams_reset(void)
 {
     stream_drain(NULL);
-    eager = compute = false;
+    oldest_first = compute = false;
     numbers = streams ? numbers : 0;
 }
 
@@ -67,29 +67,25 @@ static bool do_one(cudaStream_t s)
     return true;
 }
 
-/* Works until `stream` has nothing left, with what its waits need from others and no more. */
-void stream_drain(cudaStream_t stream)
+/* Streams from the newest, or from the oldest: downloads before what they wait for, or computing before uploads. */
+static bool do_some(cudaStream_t s)
 {
-    for (struct CUstream_st *s = streams; !stream && s; s = s->next)
-        stream_drain(s);
-    while (stream && stream->queue.first) {
-        bool moved = do_one(stream);
-        for (struct CUstream_st *s = streams; !moved && s; s = s->next)
-            moved = s != stream && do_one(s);
-        if (!moved) {
-            fprintf(stderr, "stand-in: stream %d waits for ever\n", stream->number);
-            abort();
-        }
-    }
+    if (!s)
+        return false;
+    bool moved = oldest_first && do_some(s->next);
+    while (do_one(s))
+        moved = true;
+    return (!oldest_first && do_some(s->next)) || moved;
 }
 
-static void hurry(void)
+/* Works until `stream` has nothing left. NULL: none has. */
+void stream_drain(cudaStream_t stream)
 {
-    bool moved = eager;
-    while (moved) {
-        moved = false;
-        for (struct CUstream_st *s = streams; s; s = s->next)
-            moved = do_one(s) || moved;
+    while (do_some(streams))
+        ;
+    if (stream && stream->queue.first) {
+        fprintf(stderr, "stand-in: stream %d waits for ever\n", stream->number);
+        abort();
     }
 }
 
@@ -108,15 +104,12 @@ void stream_add(cudaStream_t stream, enum work_kind kind, cudaEvent_t event, voi
     if (event)
         w->ticket = kind == WORK_RECORD ? ++event->recorded : event->recorded;
     push(stream->capture ? stream->capture : &stream->queue, w);
-    if (!stream->capture)
-        hurry();
 }
 
 void stream_append(cudaStream_t stream, const struct CUgraph_st *works)
 {
     for (const struct work *w = works->first; w; w = w->next)
         push(&stream->queue, copy_of(w));
-    hurry();
 }
 
 void works_free(struct CUgraph_st *works)
