@@ -4,6 +4,35 @@
 
 #include <string.h>
 
+static const char *source_name(const struct inference *q)
+{
+    return q->kind == PAYLOAD_EXTERNAL ? "external.tensor" : "tensors[0]";
+}
+
+/* [n, C, H, W] exactly, where [C, H, W] is the model's input. */
+static int check_shape(const struct inference *q, const struct model *m, struct fail *why)
+{
+    struct shape row = m->graph->input, got = q->tensor.shape;
+    char want[128], have[128];
+    bool equal = got.rank == row.rank + 1;
+    for (int i = 0; equal && i < row.rank; i++)
+        equal = got.dim[i + 1] == row.dim[i];
+    if (equal)
+        return 0;
+    return fail(why, E_BAD_SHAPE, "%s.shape is %s, %s takes [n, then %s]", source_name(q),
+                shape_text(got, have, sizeof have), m->name, shape_text(row, want, sizeof want));
+}
+
+int rows_check(const struct inference *q, const struct model *m, struct fail *why)
+{
+    struct span name = q->tensor.name;
+    const char *input = m->graph->input_name;
+    if (name.size && (name.size != strlen(input) || memcmp(name.data, input, name.size) != 0))
+        return fail(why, E_BAD_REQUEST, "%s.name is \"%.*s\", the input of %s is \"%s\"", source_name(q),
+                    (int)(name.size < 100 ? name.size : 100), name.data, m->name, input);
+    return check_shape(q, m, why);
+}
+
 enum intake_kind rows_kind(const struct inference *q)
 {
     return q->kind == PAYLOAD_IMAGES || q->tensor.dtype == DTYPE_UINT8 ? INTAKE_BYTES : INTAKE_FLOATS;

@@ -8,6 +8,8 @@
 #include "worker/models/model.h"
 #include "worker/service/settings.h"
 
+/* Whether the request's tensor is the model's input by name and shape. E_BAD_REQUEST, E_BAD_SHAPE. */
+int rows_check(const struct inference *request, const struct model *m, struct fail *why);
 /* UINT8 tensors and images are bytes. */
 enum intake_kind rows_kind(const struct inference *request);
 
