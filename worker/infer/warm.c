@@ -56,7 +56,8 @@ void warm_close(struct warm **w)
     *w = NULL;
 }
 
-/* For half the rows, and half of those, as long as memory is short: a batch then takes more passes. */
+/* For half the rows, and half of those, as long as a device is short of memory: a batch then takes more passes. A host promises
+ * more than it has and kills who believes it: there what does not fit at once is refused. */
 static int open_net(const struct warm *w, const struct model *m, enum intake_kind kind, struct net **out,
                     struct fail *why)
 {
@@ -65,7 +66,8 @@ static int open_net(const struct warm *w, const struct model *m, enum intake_kin
                             .seed = 1,
                             .bytes = kind == INTAKE_BYTES ? &m->normalise : NULL};
     int rc;
-    while ((rc = net_open(out, w->be, m->graph, &o, why)) == -E_MEMORY && o.max_rows > 1) {
+    while ((rc = net_open(out, w->be, m->graph, &o, why)) == -E_MEMORY && !w->be->ops->host &&
+           o.max_rows > 1) {
         o.max_rows /= 2;
         log_event(LOG_WARN, "memory is short: half as many rows at once", "model", m->name, "rows",
                   log_text("%d", o.max_rows), "text", why->text, NULL);
