@@ -74,7 +74,7 @@ $(B)/millrace: $(B)/worker/main.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
 $(B)/hooks/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS) -DMILLRACE_HOOKS -MMD -MP -c -o $@ $<
-$(B)/millrace-hooks: $(B)/worker/main.o $(B)/hooks/worker/infer/runner.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
+$(B)/millrace-hooks: $(B)/worker/main.o $(B)/hooks/worker/infer/runner.o $(B)/hooks/worker/infer/runner_take.o $(SHIM) $(B)/libworker.a $(B)/libengine.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 # For tests alone: the program with one bug each (worker/service/bug.h), of which only the objects that look at it are compiled again.
 BUGS    := none auto-commit position late-metadata unsynced verdict behind-abort
