@@ -171,7 +171,6 @@ static void on_error(rd_kafka_t *rk, int err, const char *text, void *opaque)
     pthread_mutex_lock(&c->lock);
     /* A refusal explains more than the connection that closes behind it. */
     if (!c->refused) {
-        c->last_error = (rd_kafka_resp_err_t)err;
         snprintf(c->last_text, sizeof c->last_text, "%s", text);
         c->refused = is_refusal((rd_kafka_resp_err_t)err, text);
     }

@@ -24,7 +24,6 @@ struct client {
     rd_kafka_t *rk;
     enum client_kind kind;
     pthread_mutex_t lock; /* guards the last error that librdkafka reported on its own account */
-    rd_kafka_resp_err_t last_error;
     char last_text[256];
     atomic_bool refused; /* the broker would not have this client: password, certificate */
     void *owner;         /* what the callbacks below get */
