@@ -67,6 +67,7 @@ static inline struct stage *stage_open(int job_partitions)
                                       .worker_slot = (char *)"a",
                                       .engine_backend = (char *)"cpu",
                                       .engine_threads = 1,
+                                      .engine_cuda_workspace_mb = 256,
                                       .models_store = s->store,
                                       .training_keep_checkpoints = 2};
     samples_produce();
