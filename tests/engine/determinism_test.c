@@ -13,53 +13,10 @@
 
 #include <cmocka.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- counting allocations: glibc's own names behind ours; a sanitizer's allocator is left alone ---- */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTS_ALLOCATIONS 0
-#else
-#define COUNTS_ALLOCATIONS 1
-static atomic_long allocations;
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-
-void *malloc(size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_realloc(p, size);
-}
-
-void *aligned_alloc(size_t alignment, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_memalign(alignment, size);
-}
-
-int posix_memalign(void **out, size_t alignment, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    *out = __libc_memalign(alignment, size);
-    return *out ? 0 : 12;
-}
-#endif
+#include "tests/lib/allocations.h"
 
 /* LeNet's parts, small: groups, filters beyond one slice, branches, dropout. */
 static const char parts[] = "input: [3, 12, 10]\nlayers:\n"
@@ -370,13 +327,13 @@ static void nothing_is_allocated_while_running(void **state)
         open_inference(&net, &rig, rig.be, 48);
         long before = 0;
         for (int i = 0; i < 2; i++) { /* OpenBLAS makes its buffers at first use */
-            before = atomic_load(&allocations);
+            before = allocations_now();
             assert_true(before > 0);
             train_step(&rig, 48, i);
             check(net_forward(rig.net, 48, &why), &why);
             check(net_forward(net, 48, &why), &why);
         }
-        assert_int_equal(atomic_load(&allocations), before);
+        assert_int_equal(allocations_now(), before);
         net_close(&net);
         close_rig(&rig);
     }
@@ -391,11 +348,11 @@ static void the_count_sees_allocations(void **state)
 {
     (void)state;
 #if COUNTS_ALLOCATIONS
-    long before = atomic_load(&allocations);
+    long before = allocations_now();
     struct graph *g = NULL;
     struct fail why;
     check(network_parse(&g, "rig.yaml", parts, strlen(parts), &why), &why);
-    assert_true(atomic_load(&allocations) > before);
+    assert_true(allocations_now() > before);
     graph_free(&g);
 #else
     skip();

@@ -2,8 +2,8 @@
  * what costs something is several items even where all rows are one block of lanes. Whether results are right is
  * optest_test's affair. */
 #include "engine/backend_ops.h" /* before cmocka.h, which makes a macro of fail */
-#include "engine/cpu/lanes.h"
 #include "engine/rng.h"
+#include "tests/engine/lane_sets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,24 +134,6 @@ static const struct item_case cases[] = {
     {"from_lanes", OP_FROM_LANES, {.map = {0}}, 5003, {5003, 0, 0, 0, 5003}, 0, false},
 };
 enum { CASES = sizeof cases / sizeof *cases };
-
-struct lanes {
-    const char *name;
-    const struct kernel *kernels;
-};
-
-/* The instruction sets that this machine has. */
-static int lane_sets(struct lanes sets[3])
-{
-    int n = 0;
-    sets[n++] = (struct lanes){"SSE2", lanes_sse2_kernels};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        sets[n++] = (struct lanes){"AVX2", lanes_avx2_kernels};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        sets[n++] = (struct lanes){"AVX-512", lanes_avx512_kernels};
-    return n;
-}
 
 static size_t floats_of(const struct item_case *t, int operand)
 {

@@ -1,12 +1,12 @@
 /* Batch norm beyond optest's comparisons: lanes without a row count nowhere and come out as zeros, statistics far
  * from zero, running statistics, the same bits for any number of threads, resuming, and what the plan joins. */
 #include "engine/backend_ops.h" /* before cmocka.h, which makes a macro of fail */
-#include "engine/cpu/lanes.h"
 #include "engine/loss.h"
 #include "engine/net.h"
 #include "engine/net_inside.h"
 #include "engine/optim.h"
 #include "engine/rng.h"
+#include "tests/engine/lane_sets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,24 +25,6 @@ static void check(int rc, const struct fail *why)
 }
 
 /* ---- kernels ---- */
-
-struct lanes {
-    const char *name;
-    const struct kernel *kernels;
-};
-
-/* The instruction sets that this machine has. */
-static int lane_sets(struct lanes sets[3])
-{
-    int n = 0;
-    sets[n++] = (struct lanes){"SSE2", lanes_sse2_kernels};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        sets[n++] = (struct lanes){"AVX2", lanes_avx2_kernels};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        sets[n++] = (struct lanes){"AVX-512", lanes_avx512_kernels};
-    return n;
-}
 
 enum { C = 5, INNER = 23, ROWS = 17, BLOCKS = 2, VALUES = BLOCKS * LANES * C * INNER };
 

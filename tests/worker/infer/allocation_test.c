@@ -3,57 +3,18 @@
  * records; what librdkafka allocates for a message of its own is not ours to count. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/lib/allocations.h"
 #include "tests/lib/process.h"
 #include "worker/infer/runner.h"
 #include "worker/stream/clock.h"
 
 #undef fail
 #include <cmocka.h>
-
-/* ---- counting: glibc's own names behind ours; a sanitizer's allocator is left alone ---- */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNTS_ALLOCATIONS 0
-#else
-#define COUNTS_ALLOCATIONS 1
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-static atomic_long allocations;
-
-void *malloc(size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-    atomic_fetch_add(&allocations, 1);
-    return __libc_realloc(p, size);
-}
-#endif
-
-static long allocations_now(void)
-{
-#if COUNTS_ALLOCATIONS
-    return atomic_load(&allocations);
-#else
-    return 0;
-#endif
-}
 
 /* ---- a source and a sink of nothing but memory ---- */
 
