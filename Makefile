@@ -128,10 +128,14 @@ $(STANDIN)/libcublas.so.13 $(STANDIN)/libcudnn.so.9 $(STANDIN)/libnvidia-ml.so.1
 	@ln -sf libstandin.so $(STANDIN)/libcublasLt.so.13; ln -sf libstandin.so $(STANDIN)/libcudnn_ops.so.9
 $(STANDIN)/millrace-cuda.so: $(B)/gpu/kernels-host.o $(PIC) $(STANDIN)/libstandin.so
 	$(call say,LINK)$(SHARED) -Wl,-z,defs,--gc-sections -Wl,-rpath,'$$ORIGIN' -o $@ $^ -lm -ldl
-# The backend on a device: operations and networks against ref, and whether bits repeat. Without a device: skipped, and counted.
+# The backend on a device: operations and networks against ref, goldens, bits that repeat, LeNet to 97 %, the worker on a broker,
+# compute-sanitizer. Without a device: skipped, and counted.
 .PHONY: standin cuda check-gpu
-check-gpu: $(if $(NVCC),$(B)/millrace-cuda.so) $(B)/tests/gpu/optest_test $(B)/tests/gpu/host_test
-	@MILLRACE_PLUGINS=$(CURDIR)/$(B) CHECK_GPU=1 tests/run $(B)/gpu-logs $(filter %_test,$^)
+GPU_CHECKS := $(addprefix $(B)/tests/gpu/,optest_test host_test programs_test worker_test)
+GPU_RUNS   := $(addprefix $(B)/tests/,engine/golden_test engine/layer_golden_test engine/training_golden_test worker/stream/exactly_once_test)
+check-gpu: $(B)/millrace $(if $(NVCC),$(B)/millrace-cuda.so) $(GPU_CHECKS)
+	@MILLRACE_PLUGINS=$(CURDIR)/$(B) CHECK_GPU=1 MAY_SKIP_ALL=1 JOBS=1 tests/run $(B)/gpu-logs $(GPU_CHECKS)
+$(addprefix $(B)/tests/gpu/,programs_test worker_test bench_test): | $(GPU_RUNS) $(B)/millrace
 # What CI holds where there is none: nvcc takes the kernels, the tables of prototypes are CUDA's, the plugin loads and refuses plainly.
 cuda: $(B)/millrace $(B)/millrace-cuda.so $(B)/tests/gpu/plugin_test
 	@REQUIRE_NVCC=1 tests/run $(B)/gpu-logs $(B)/tests/gpu/plugin_test
@@ -279,6 +283,9 @@ format:
 bench-engine:
 	@$(SUB) -s -j$(JOBS) $(B)/tests/bench/rates
 	@RATES=$(B)/tests/bench/rates tests/bench/engine
+.PHONY: bench-gpu
+bench-gpu: $(B)/millrace $(if $(NVCC),$(B)/millrace-cuda.so) $(B)/tests/bench/rates
+	@MILLRACE=$(B)/millrace RATES=$(B)/tests/bench/rates tests/bench/gpu
 size:
 	@tests/lint/size
 install: all
@@ -297,6 +304,7 @@ help:
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)); fuzz-onnx, fuzz-yaml ... is one"
 	@echo "make bench-engine ours beside ONNX Runtime and PyTorch, a table; NETS=, BATCHES=, SECS= narrow it"
 	@echo "make check-gpu  the cuda backend on this machine's device; without one it is skipped, with REQUIRE_GPU=1 a failure"
+	@echo "make bench-gpu  backend cuda beside PyTorch on this machine's device, into tests/bench/RESULTS-gpu.md; without one it is skipped"
 	@echo "make support    writes the matrix of layers and operators into engine/README.md"
 	@echo "make torture-ci faults against real brokers, small sizes, ten minutes; make torture the full ones; TORTURE_ONLY=\"T1 T4\" runs a part"
 	@echo "make bugs       the programs of make teeth alone: $(B)/bugs/*/millrace"

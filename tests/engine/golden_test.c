@@ -34,7 +34,7 @@ static void open_lenet(struct lenet *g, const char *backend)
     assert_non_null(g->values);
     golden_open(&g->answers, "tests/golden/lenet.safetensors");
     golden_check(graph_read(&g->graph, "config/lenet.yaml", &why), &why, "lenet");
-    golden_check(backend_open(&g->be, backend, 1, &why), &why, "lenet");
+    golden_check(backend_open(&g->be, golden_backend(backend), 1, &why), &why, "lenet");
     golden_check(net_open(&g->net, g->be, g->graph, &o, &why), &why, "lenet");
     golden_check(optim_open(&g->opt, g->net, "sgd", &(struct optim_settings){.momentum = 0.9}, &why), &why,
                  "lenet");

@@ -127,7 +127,7 @@ static void layers_agree_with_pytorch(void **state)
     struct backend *be = NULL;
     struct fail why;
     golden_open(&g, path);
-    golden_check(backend_open(&be, *state, 1, &why), &why, *state);
+    golden_check(backend_open(&be, golden_backend(*state), 1, &why), &why, *state);
     assert_true(for_each_case(&g, visit_case, be) >= 43);
     backend_close(&be);
     golden_close(&g);

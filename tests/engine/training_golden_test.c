@@ -140,7 +140,7 @@ static void losses_agree_with_pytorch(void **state)
     struct fail why;
     float targets[ROWS * 4];
     golden_open(&r.answers, path);
-    golden_check(backend_open(&r.be, *state, 1, &why), &why, *state);
+    golden_check(backend_open(&r.be, golden_backend(*state), 1, &why), &why, *state);
     for (int i = 0; i < LOSSES; i++) {
         const struct loss_type *loss = loss_find(losses[i].loss);
         const char *name = losses[i].name, *network = losses[i].against == BINARY
@@ -202,7 +202,7 @@ static void optimisers_agree_with_pytorch(void **state)
     struct fail why;
     struct target t = {.labels = labels};
     golden_open(&r.answers, path);
-    golden_check(backend_open(&r.be, *state, 1, &why), &why, *state);
+    golden_check(backend_open(&r.be, golden_backend(*state), 1, &why), &why, *state);
     for (int i = 0; i < OPTIMISERS; i++) {
         const char *name = optimisers[i].name;
         struct optimizer *opt = NULL;

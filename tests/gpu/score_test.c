@@ -103,12 +103,31 @@ static void a_small_device_halves_the_batch(void **state)
     result_free(&r);
 }
 
+/* The stand-in cuts factors to 10 bits as TF32 does: an error there is, and not a large one. */
+static void inspect_states_the_error_of_tf32(void **state)
+{
+    struct result r = {0};
+    (void)state;
+    assert_true(rig_ready());
+    result_runl(&r, LIMIT_MS, test_millrace(), "inspect", "config/mnist.yaml", "--plan", "--batch", "4",
+                "--backend", "cuda", NULL);
+    result_expect(&r, 0);
+    const char *said = strstr(r.out, "outputs are up to ");
+    if (!said)
+        fail_msg("no error of TF32 in: %s", r.out);
+    double error = atof(said + strlen("outputs are up to "));
+    if (!(error > 1e-6 && error < 1e-2))
+        fail_msg("%.9g is not the error of factors of 10 bits", error);
+    result_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_the_cpus),
         cmocka_unit_test(a_broken_device_ends_the_program),
         cmocka_unit_test(a_small_device_halves_the_batch),
+        cmocka_unit_test(inspect_states_the_error_of_tf32),
     };
     return cmocka_run_group_tests_name("gpu score", tests, NULL, NULL);
 }

@@ -122,7 +122,10 @@ static const char * or (const char *text, const char *otherwise)
 
 const char *stage_config(struct stage *s, const struct stage_settings *settings)
 {
-    char *path, *text;
+    char *path, *text, engine[64] = "";
+    const char *backend = getenv("TEST_BACKEND");
+    if (backend && !strstr(or (settings->rest, ""), "engine:"))
+        snprintf(engine, sizeof engine, "engine: {backend: %s}\n", backend);
     int n = asprintf(&path, "%s/millrace-%d.yaml", s->dir, ++s->configs);
     int m = asprintf(&text,
                      "worker:\n  slot: %s\n  group: %s\n  roles: %s\n  state_dir: %s/state\n%s"
@@ -130,10 +133,10 @@ const char *stage_config(struct stage *s, const struct stage_settings *settings)
                      "topics: {prefix: %s}\n"
                      "models: {store: 'file://%s/store'}\n"
                      "http: {listen: '%s'}\n"
-                     "%s",
+                     "%s%s",
                      or (settings->slot, "a"), s->group, or (settings->roles, "[infer, train]"), s->dir,
                      or (settings->worker, ""), s->bootstrap, or (settings->kafka, ""), s->prefix, s->dir,
-                     or (settings->listen, ""), or (settings->rest, ""));
+                     or (settings->listen, ""), or (settings->rest, ""), engine);
     if (n < 0 || m < 0)
         fail_msg("out of memory");
     test_write(path, text);

@@ -67,7 +67,8 @@ struct stage_settings {
     const char *rest;   /* whole sections but worker, kafka, topics, models, http */
 };
 
-/* Writes a configuration for this stage and returns its path (lives as long as the program). */
+/* Writes a configuration for this stage, with engine.backend as TEST_BACKEND says where that is set and
+ * `rest` has no engine, and returns its path (lives as long as the program). */
 const char *stage_config(struct stage *s, const struct stage_settings *settings);
 /* millrace COMMAND -c s->config REST...: stage_run(&s, &r, 30000, "send", "x.npy", "--model", "m", NULL). */
 int stage_run(struct stage *s, struct result *r, int timeout_ms, const char *command, ...)

@@ -23,6 +23,8 @@ void golden_weights(struct net *net);
 bool golden_has(const struct golden *g, const char *name);
 /* max |a - b| <= tolerance max |b| over n numbers; NaN fails. */
 void golden_compare(const struct golden *g, const char *name, const float *a, int64_t n, double tolerance);
+/* The backend under test: the usual one, or in the cpu's place what TEST_BACKEND names (make check-gpu). */
+const char *golden_backend(const char *usual);
 /* fail_msg with the text of `why` unless rc is 0. */
 void golden_check(int rc, const struct fail *why, const char *name);
 

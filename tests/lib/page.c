@@ -16,9 +16,30 @@
 
 #include <cmocka.h>
 
+#include <jansson.h>
+
 #include "tests/lib/process.h"
 
 enum { SERIES = 512 };
+
+void page_find(struct process *p, char address[64])
+{
+    char line[4096];
+    assert_true(process_wait_text(p, "http listens", 1, 20000));
+    FILE *f = fopen(p->log, "r");
+    assert_non_null(f);
+    address[0] = 0;
+    while (!address[0] && fgets(line, sizeof line, f)) {
+        json_t *event = json_loads(line, 0, NULL);
+        assert_non_null(event);
+        const char *found = json_string_value(json_object_get(event, "address"));
+        if (found)
+            snprintf(address, 64, "%s", found);
+        json_decref(event);
+    }
+    fclose(f);
+    assert_true(address[0] != 0);
+}
 
 static int dial(const char *address)
 {

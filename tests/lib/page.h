@@ -5,12 +5,16 @@
 
 #include <stdbool.h>
 
+struct process; /* process.h */
+
 struct page {
     int status;    /* of the response; -1: nobody answered */
     char *headers; /* 0-terminated, the status line included */
     char *body;
 };
 
+/* The address that a worker's log names; the port is the kernel's choice. */
+void page_find(struct process *p, char address[64]);
 /* Asks "127.0.0.1:9464" for a path. method "GET". Free with page_free. */
 void page_get(struct page *p, const char *address, const char *method, const char *path);
 void page_free(struct page *p);

@@ -2,6 +2,7 @@
  * labels. What a file is, is told by its name; what it holds is verified by its reader.
  * Next to read: engine/graph.h, worker/data/rows.h, worker/codec/container.h. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "engine/files/safetensors.h"
 #include "engine/layer.h"
 #include "engine/net.h"
+#include "engine/rng.h"
 #include "worker/codec/container.h"
 #include "worker/commands/command.h"
 #include "worker/data/rows.h"
@@ -26,7 +28,7 @@ static const struct setting options[] = {
     {"batch", SETTING_INT, offsetof(struct options, batch), "256", 1, 65536, NULL,
      "rows that --plan plans for", false},
     {"backend", SETTING_STRING, offsetof(struct options, backend), "cpu", 1, 32, NULL,
-     "what --plan plans for: cpu, ref, cuda", false},
+     "what --plan plans for: cpu, ref, cuda (with the error of TF32)", false},
     {0},
 };
 
@@ -132,6 +134,53 @@ static void print_graph_json(const struct graph *g)
     puts("}}");
 }
 
+/* The outputs of rows of noise, those of one precision. */
+static int outputs_of(const struct graph *g, int rows, bool tf32, float *outputs, struct fail *why)
+{
+    struct backend_options bo = {.threads = 1, .cuda_workspace_mb = CUDA_WORKSPACE_MB, .cuda_tf32 = tf32};
+    struct net_options no = {.mode = NET_INFER, .max_rows = rows, .seed = 1};
+    struct rng noise = rng_seed(1);
+    struct backend *be = NULL;
+    struct net *net = NULL;
+    int rc = backend_open_with(&be, "cuda", &bo, why);
+    if (!rc)
+        rc = net_open(&net, be, g, &no, why);
+    for (int64_t i = 0; !rc && i < rows * net_input_size(net); i++)
+        net_input(net)[i] = (float)rng_uniform(&noise);
+    if (!rc)
+        rc = net_forward(net, rows, why);
+    if (!rc)
+        memcpy(outputs, net_output(net), sizeof *outputs * (size_t)(rows * net_output_size(net)));
+    net_close(&net);
+    backend_close(&be);
+    return rc;
+}
+
+/* What engine.cuda_tf32 costs this network on this device, measured. */
+static int print_tf32(const struct graph *g, int rows, struct fail *why)
+{
+    int64_t n = rows * shape_size(graph_output(g));
+    float *exact = calloc((size_t)n, sizeof *exact), *cut = calloc((size_t)n, sizeof *cut);
+    double largest = 0, error = 0;
+    int rc = exact && cut ? 0 : fail(why, E_MEMORY, "no memory for %lld outputs", (long long)n);
+    if (!rc)
+        rc = outputs_of(g, rows, false, exact, why);
+    if (!rc)
+        rc = outputs_of(g, rows, true, cut, why);
+    for (int64_t i = 0; !rc && i < n; i++) {
+        largest = fmax(largest, fabs((double)exact[i]));
+        error = fmax(error, fabs((double)cut[i] - (double)exact[i]));
+    }
+    if (!rc)
+        printf(
+            "TF32         with engine.cuda_tf32 outputs are up to %.2g of the largest one off float32's (%d "
+            "rows of noise%s)\n",
+            largest > 0 ? error / largest : 0, rows, has_weights(g) ? "" : ", fresh weights");
+    free(exact);
+    free(cut);
+    return rc;
+}
+
 static int print_plan(const struct options *o, const struct graph *g, struct fail *why)
 {
     struct backend *be = NULL;
@@ -150,9 +199,10 @@ static int print_plan(const struct options *o, const struct graph *g, struct fai
                text_bytes((double)net_memory(net), memory, sizeof memory), digest);
         net_print_plan(net, stdout);
     }
+    bool cuda = !rc && strcmp(backend_name(be), "cuda") == 0;
     net_close(&net);
     backend_close(&be);
-    return rc;
+    return cuda ? print_tf32(g, (int)o->batch, why) : rc;
 }
 
 static int inspect_network(const struct context *cx, const char *path, struct fail *why)

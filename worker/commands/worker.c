@@ -158,6 +158,9 @@ static int infer_run(struct service *sv, struct fail *why)
 static int train_run(struct service *sv, struct fail *why)
 {
     struct session_role role = role_train;
+    /* Beside inference the device is the same one, and shown already. */
+    bool infers = sv->settings->worker_roles & ROLE_INFER;
+    struct train_options options = {sv->settings, infers ? NULL : sv->metrics};
     role.metrics = &sv->metrics->train;
     if (store_check(sv->settings->models_store, why)) {
         fail_prefix(why, "models.store");
@@ -168,7 +171,7 @@ static int train_run(struct service *sv, struct fail *why)
     int rc = framing_enter(sv, &role, frames, why);
     if (!rc) {
         log_event(LOG_INFO, "ready", "role", role.name, "slot", sv->settings->worker_slot, NULL);
-        rc = session_run(sv->settings, &role, train_work, (void *)(uintptr_t)sv->settings, &sv->stop, why);
+        rc = session_run(sv->settings, &role, train_work, &options, &sv->stop, why);
     }
     framing_close(&role.framing);
     return rc;

@@ -303,6 +303,8 @@ static void print_loads(struct metrics *m, const char *name, FILE *out)
 
 void metrics_engine(struct metrics *m, const struct backend *be)
 {
+    if (!m)
+        return;
     pthread_mutex_lock(&m->engine_lock);
     m->engine = be;
     pthread_mutex_unlock(&m->engine_lock);

@@ -289,10 +289,12 @@ static int trainer_open(struct trainer *t, struct fail *why)
 
 int train_work(struct source *src, struct sink *sink, void *arg, struct fail *why)
 {
-    const struct settings *s = arg;
+    const struct train_options *o = arg;
+    const struct settings *s = o->settings;
     struct trainer t = {.settings = s, .src = src, .sink = sink};
     struct backend_options engine = settings_engine(s, settings_threads(s, ROLE_TRAIN));
     int rc = backend_open_with(&t.be, s->engine_backend, &engine, why);
+    metrics_engine(o->metrics, t.be);
     if (!rc)
         rc = trainer_open(&t, why);
     if (!rc) {
@@ -301,6 +303,7 @@ int train_work(struct source *src, struct sink *sink, void *arg, struct fail *wh
     }
     kept_data_drop(&t.kept, true);
     history_close(&t.history);
+    metrics_engine(o->metrics, NULL);
     backend_close(&t.be);
     return rc;
 }

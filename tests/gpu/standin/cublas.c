@@ -6,6 +6,7 @@
 
 struct cublasContext {
     cudaStream_t stream;
+    bool tf32;
 };
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle)
@@ -46,12 +47,12 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *workspace, siz
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)
 {
-    (void)handle;
+    handle->tf32 = mode != CUBLAS_PEDANTIC_MATH;
     return standin_enter(mode == CUBLAS_PEDANTIC_MATH ? "cublasSetMathMode" : "cublasSetMathMode TF32", NULL);
 }
 
 struct product {
-    bool a_turned, b_turned;
+    bool a_turned, b_turned, tf32;
     int m, n, k, lda, ldb, ldc;
     float alpha, beta;
     const float *a, *b;
@@ -65,9 +66,11 @@ static void multiply(const void *work)
         for (int i = 0; i < p->m; i++) {
             double sum = 0;
             float *c = p->c + i + (size_t)j * p->ldc;
-            for (int l = 0; l < p->k; l++)
-                sum += (double)p->a[p->a_turned ? l + (size_t)i * p->lda : i + (size_t)l * p->lda] *
-                       (double)p->b[p->b_turned ? j + (size_t)l * p->ldb : l + (size_t)j * p->ldb];
+            for (int l = 0; l < p->k; l++) {
+                float a = p->a[p->a_turned ? l + (size_t)i * p->lda : i + (size_t)l * p->lda],
+                      b = p->b[p->b_turned ? j + (size_t)l * p->ldb : l + (size_t)j * p->ldb];
+                sum += p->tf32 ? standin_tf32(a) * standin_tf32(b) : (double)a * (double)b;
+            }
             *c = (float)((double)p->alpha * sum + (p->beta != 0 ? (double)(p->beta * *c) : 0));
         }
 }
@@ -76,7 +79,7 @@ cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t a_is, cub
                               int n, int k, const float *alpha, const float *a, int lda, const float *b,
                               int ldb, const float *beta, float *c, int ldc)
 {
-    const struct product p = {a_is, b_is, m, n, k, lda, ldb, ldc, *alpha, *beta, a, b, c};
+    const struct product p = {a_is, b_is, handle->tf32, m, n, k, lda, ldb, ldc, *alpha, *beta, a, b, c};
     int rc = standin_enter("cublasSgemm_v2", handle->stream);
     if (m < 0 || n < 0 || k < 0 || lda < (a_is ? k : m) || ldb < (b_is ? n : k) || ldc < m)
         return 7;

@@ -182,7 +182,8 @@ static void each_pair(const struct conv *v, double *sums, visitor visit)
 
 static void to_y(const struct conv *v, double *sums, const struct pair *at)
 {
-    sums[at->yi] += (double)v->weights[at->wi] * (at->xi < 0 ? 0 : (double)v->in[at->xi]);
+    float w = v->weights[at->wi], x = at->xi < 0 ? 0 : v->in[at->xi];
+    sums[at->yi] += v->c.math == CUDNN_FMA_MATH ? (double)w * (double)x : standin_tf32(w) * standin_tf32(x);
 }
 
 static void to_x(const struct conv *v, double *sums, const struct pair *at)

@@ -40,6 +40,16 @@ int standin_open(void);
 /* Remembers the call. What it must return: 0 unless there is an order. */
 int standin_enter(const char *function, cudaStream_t stream);
 void standin_opened(int n); /* -1: closed */
+/* A factor as TF32 has it: 10 bits of mantissa. */
+static inline double standin_tf32(float v)
+{
+    union {
+        float number;
+        unsigned int bits;
+    } u = {v};
+    u.bits &= 0xffffe000u;
+    return (double)u.number;
+}
 /* Queues run(work), of which a copy is taken. */
 void standin_queue(cudaStream_t stream, void (*run)(const void *work), const void *work, size_t size);
 

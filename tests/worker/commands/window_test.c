@@ -14,30 +14,10 @@
 #undef fail
 #include <cmocka.h>
 
-/* The address that the worker's log names; the port is the kernel's choice. */
-static void address_find(struct process *p, char address[64])
-{
-    char line[4096];
-    assert_true(process_wait_text(p, "http listens", 1, 20000));
-    FILE *f = fopen(p->log, "r");
-    assert_non_null(f);
-    address[0] = 0;
-    while (!address[0] && fgets(line, sizeof line, f)) {
-        json_t *event = json_loads(line, 0, NULL);
-        assert_non_null(event);
-        const char *found = json_string_value(json_object_get(event, "address"));
-        if (found)
-            snprintf(address, 64, "%s", found);
-        json_decref(event);
-    }
-    fclose(f);
-    assert_true(address[0] != 0);
-}
-
 static void window_begin(struct stage *s, struct process *p, char address[64])
 {
     stage_worker(s, p, stage_config(s, &(struct stage_settings){.slot = "a", .listen = "127.0.0.1:0"}));
-    address_find(p, address);
+    page_find(p, address);
 }
 
 struct asked {
@@ -142,7 +122,7 @@ static void lag_is_what_is_not_answered(void **state)
                                                            .roles = "[infer]",
                                                            .listen = "127.0.0.1:0",
                                                            .rest = "inference: {unknown_model: wait}\n"}));
-    address_find(&worker, address);
+    page_find(&worker, address);
     struct asked a = {
         .address = address, .series = "millrace_consumer_lag{role=\"infer\",partition=\"0\"}", .least = 7};
     for (int i = 0; i < 7; i++)

@@ -92,7 +92,8 @@ static inline void life(struct stage *s, int kill_at)
     s->m.calls = 0;
     s->m.kill_at = kill_at;
     s->m.next = s->m.committed[s->m.partition];
-    int rc = train_work(&s->m.source, &s->m.sink, &s->m.settings, &why);
+    struct train_options options = {.settings = &s->m.settings};
+    int rc = train_work(&s->m.source, &s->m.sink, &options, &why);
     if (rc != -E_INTERRUPTED)
         fail_msg("train_work gave %d: %s", rc, why.text);
 }
