@@ -138,8 +138,18 @@ final class Mimic {
             } else
                 p.commitTransaction();
         }
+        settle(prefix);
         if (fault.equals("open"))
             leaveOpen(prefix);
+    }
+
+    /** A commit that returned is decided; its markers may still be on their way. */
+    private void settle(String prefix) throws Exception {
+        long deadline = System.nanoTime() + 60_000_000_000L;
+        try (Topics topics = new Topics(bootstrap, prefix + "predictions", prefix + "dead-letters")) {
+            while (!topics.openTransactions().isEmpty() && System.nanoTime() < deadline)
+                Thread.sleep(20);
+        }
     }
 
     /** A worker that died in a transaction: nothing ends it but its timeout. */
