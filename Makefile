@@ -206,7 +206,7 @@ FUZZ_LETTER  := tests/fuzz/deadletter_fuzz.c engine/fail.c worker/stream/batch.c
 $(B)/deadletter_fuzz: $(call OBJ,$(FUZZ_LETTER))
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 FUZZ_SETTING := tests/fuzz/settings_fuzz.c engine/fail.c $(wildcard engine/setting*.c engine/files/yaml*.c) \
-                $(filter-out %/embedded.c,$(wildcard worker/service/*.c))
+                $(filter-out %/embedded.c %/metrics.c %/http.c,$(wildcard worker/service/*.c))
 $(B)/settings_fuzz: $(call OBJ,$(FUZZ_SETTING))
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 # The readers of models, with all of the engine that they need: no kernels.
