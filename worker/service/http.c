@@ -10,9 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "worker/service/listen.h"
 #include "worker/service/log.h"
 
-enum { CONNECTIONS = 16, IDLE_S = 10, BACKLOG = 16, HOST = 256, CONNECTION_BYTES = 16 * 1024 };
+enum { CONNECTIONS = 16, IDLE_S = 10, BACKLOG = 16, CONNECTION_BYTES = 16 * 1024 };
 
 struct http {
     struct MHD_Daemon *daemon;
@@ -137,42 +138,6 @@ static void on_log(void *http, const char *format, va_list args)
 }
 
 /* ---- the address ---- */
-
-struct listen {
-    char host[HOST]; /* "": every address */
-    const char *port;
-};
-
-static int listen_parse(struct listen *l, const char *text, struct fail *why)
-{
-    static const char form[] = "http.listen: expected HOST:PORT, [IPV6]:PORT or :PORT, got '%s'";
-    const char *colon = strrchr(text, ':'), *host = text;
-    size_t size = colon ? (size_t)(colon - text) : 0;
-    char *end;
-    if (!colon || !colon[1] || size >= sizeof l->host)
-        return fail(why, E_CONFIG, form, text);
-    if (size && text[0] == '[') {
-        if (size < 3 || text[size - 1] != ']')
-            return fail(why, E_CONFIG, form, text);
-        host++;
-        size -= 2;
-    } else if (memchr(text, ':', size)) {
-        return fail(why, E_CONFIG, form, text);
-    }
-    long port = strspn(colon + 1, "0123456789") == strlen(colon + 1) ? strtol(colon + 1, &end, 10) : -1;
-    if (port < 0 || port > 65535)
-        return fail(why, E_CONFIG, "http.listen: expected a port from 0 to 65535 in '%s'", text);
-    memcpy(l->host, host, size);
-    l->host[size] = 0;
-    l->port = colon + 1;
-    return 0;
-}
-
-int http_check(const char *listen, struct fail *why)
-{
-    struct listen l;
-    return *listen ? listen_parse(&l, listen, why) : 0;
-}
 
 static void address_print(struct http *h, int fd)
 {

@@ -13,13 +13,11 @@
 
 struct http;
 
-/* `listen` is HOST:PORT, [IPV6]:PORT or :PORT (every address); port 0: a free one. E_CONFIG: it is none of these or no such
+/* `listen` as listen.h says. E_CONFIG: it is not of that form or no such
  * host; E_IO: the address is taken or not ours. `m` must outlive the server. */
 int http_open(struct http **out, const char *listen, struct metrics *m, struct fail *why);
 void http_close(struct http **h); /* NULL is allowed */
 /* Where it listens, "127.0.0.1:9464". */
 const char *http_address(const struct http *h);
-/* The form of `listen` alone, without asking the network. E_CONFIG. */
-int http_check(const char *listen, struct fail *why);
 
 #endif

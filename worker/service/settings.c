@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "worker/service/http.h"
 #include "worker/service/kafka_settings.h"
+#include "worker/service/listen.h"
 #include "worker/service/log.h"
 
 #define AT(field) offsetof(struct settings, field)
@@ -257,7 +257,7 @@ static int check(const struct settings *s, struct fail *why)
     if (!rc)
         rc = check_schema_registry(s, why);
     if (!rc)
-        rc = http_check(s->http_listen, why);
+        rc = listen_check(s->http_listen, why);
     return rc;
 }
 

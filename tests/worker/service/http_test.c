@@ -1,5 +1,6 @@
 /* The window over a real socket: pages, statuses, readiness, addresses that cannot be had, many clients at once. */
 #include "worker/service/http.h"
+#include "worker/service/listen.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,10 +135,10 @@ static void every_address_and_ipv6_are_understood(void **state)
     struct fail why;
     struct http *other = NULL;
     window_open(&w);
-    assert_int_equal(http_check("", &why), 0);
-    assert_int_equal(http_check(":9464", &why), 0);
-    assert_int_equal(http_check("[::1]:9464", &why), 0);
-    assert_int_equal(http_check("0.0.0.0:0", &why), 0);
+    assert_int_equal(listen_check("", &why), 0);
+    assert_int_equal(listen_check(":9464", &why), 0);
+    assert_int_equal(listen_check("[::1]:9464", &why), 0);
+    assert_int_equal(listen_check("0.0.0.0:0", &why), 0);
     assert_int_equal(http_open(&other, ":0", w.m, &why), 0);
     const char *port = strrchr(http_address(other), ':');
     char address[64];
