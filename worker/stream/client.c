@@ -125,6 +125,8 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct settings *s, enum clien
         rc = conf_set(conf, "fetch.queue.backoff.ms", "10", why);
     if (!rc && kind == CLIENT_MEMBER)
         rc = conf_set_all(conf, grouped, why);
+    if (!rc && kind == CLIENT_READER) /* nobody wakes it when its queue was full: the queue lasts for longer */
+        rc = conf_set(conf, "queued.max.messages.kbytes", "131072", why);
     for (int i = 0; !rc && i < s->kafka.count; i++)
         rc = conf_set(conf, s->kafka.pairs[i].key, s->kafka.pairs[i].value, why);
     if (!rc && kind != CLIENT_ADMIN) /* which produces nothing and needs no permission to */
