@@ -33,13 +33,19 @@ static const struct pair consuming[] = {
     {"fetch.wait.max.ms", "20"},
     {"fetch.message.max.bytes", "4194304"},
     {"fetch.error.backoff.ms", "50"},
-    {"queued.max.messages.kbytes", "65536"}, /* what is fetched while it is looked at again: refetch.c */
     {"queued.min.messages", "100000"},
     {"enable.partition.eof", "true"},
     {NULL, NULL},
 };
 
+/* Nobody wakes a reader when its queue was full: it lasts for a second. */
+static const struct pair alone[] = {
+    {"queued.max.messages.kbytes", "131072"},
+    {NULL, NULL},
+};
+
 static const struct pair grouped[] = {
+    {"queued.max.messages.kbytes", "65536"}, /* what is fetched while it is looked at again: refetch.c */
     {"auto.offset.reset", "earliest"},          {"session.timeout.ms", "10000"},
     {"heartbeat.interval.ms", "2000"},          {"max.poll.interval.ms", "300000"},
     {"partition.assignment.strategy", "range"}, {NULL, NULL},
@@ -123,10 +129,8 @@ static int conf_fill(rd_kafka_conf_t *conf, const struct settings *s, enum clien
         rc = conf_set_all(conf, consumer ? consuming : producing, why);
     if (!rc && consumer && rd_kafka_version() >= FETCH_BACKOFF_VERSION)
         rc = conf_set(conf, "fetch.queue.backoff.ms", "10", why);
-    if (!rc && kind == CLIENT_MEMBER)
-        rc = conf_set_all(conf, grouped, why);
-    if (!rc && kind == CLIENT_READER) /* nobody wakes it when its queue was full: the queue lasts for longer */
-        rc = conf_set(conf, "queued.max.messages.kbytes", "131072", why);
+    if (!rc && consumer)
+        rc = conf_set_all(conf, kind == CLIENT_MEMBER ? grouped : alone, why);
     for (int i = 0; !rc && i < s->kafka.count; i++)
         rc = conf_set(conf, s->kafka.pairs[i].key, s->kafka.pairs[i].value, why);
     if (!rc && kind != CLIENT_ADMIN) /* which produces nothing and needs no permission to */

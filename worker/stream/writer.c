@@ -29,6 +29,11 @@ struct writer {
     struct fail refused;  /* the first delivery that failed */
 };
 
+/* One request at a time. With several under way, a partition that nobody leads for a moment (a topic that was just made) refuses
+ * the first and takes the second: a broker that knows nothing of a producer yet takes any sequence number, and librdkafka then
+ * holds the first for delivered, too. A transactional producer has written to each partition before it hurries (clear.c). */
+static const char *const in_turn[] = {"max.in.flight.requests.per.connection", "1", NULL};
+
 static void on_delivered(void *owner, const rd_kafka_message_t *m)
 {
     struct writer *w = owner;
@@ -54,7 +59,7 @@ int writer_open(struct writer **out, const struct settings *s, int timeout_ms, s
     w->settings = s;
     int rc = framing_open(&w->framing, s, why);
     if (!rc)
-        rc = client_open(&w->client, s, CLIENT_PRODUCER, NULL, &template, why);
+        rc = client_open(&w->client, s, CLIENT_PRODUCER, in_turn, &template, why);
     if (!rc) {
         rd_kafka_resp_err_t err = client_metadata(w->client, NULL, &m, timeout_ms);
         if (err)
